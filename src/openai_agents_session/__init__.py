@@ -1,0 +1,43 @@
+"""Sessions for the OpenAI Agents SDK, kept in Redis.
+
+The names below are imported from their own module when they are first used, so
+that ``import openai_agents_session`` costs nothing and asks for no extra.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from openai_agents_session.redis import RedisSession
+
+__all__ = ["RedisSession"]
+
+# name -> (module that defines it, extra that installs its driver, the driver's package)
+_BACKENDS = {"RedisSession": ("redis", "redis", "redis")}
+
+
+def __getattr__(name: str) -> object:
+    """Import a backend on first use (PEP 562) and keep it for the next."""
+    if name not in _BACKENDS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - paid for by those who use a backend
+
+    module, extra, driver = _BACKENDS[name]
+    try:
+        backend = getattr(import_module(f"{__name__}.{module}"), name)
+    except ModuleNotFoundError as exc:
+        # Only the missing driver itself: any other failure keeps its own words.
+        if exc.name != driver:
+            raise
+        raise ImportError(
+            f"{name} requires the '{extra}' extra. "
+            f"Install it with: pip install 'openai-agents-session[{extra}]'",
+            name=driver,
+        ) from exc
+    globals()[name] = backend
+    return backend
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

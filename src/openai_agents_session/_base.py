@@ -1,0 +1,161 @@
+"""What every backend's session has in common: arguments, settings, cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from agents.memory import SessionABC
+from agents.memory.session_settings import coerce_session_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from types import TracebackType
+
+    from agents import SessionSettings, TResponseInputItem
+    from typing_extensions import Self
+
+MAX_TTL = 10**10
+"""Seconds, over 300 years: stores compute the moment of expiry and fail beyond their range."""
+
+SETTLE_SECONDS = 5.0
+"""How long a cancelled caller waits at most for a write that it had begun."""
+
+_ITEM_METHODS = ("get_items", "add_items", "pop_item", "clear_session")
+
+_T = TypeVar("_T")
+
+
+class BaseSession(SessionABC):
+    """A session that checks its arguments and closes only what it opened.
+
+    Args:
+        session_id: names the conversation; any non-empty text.
+        session_settings: the SDK's ``SessionSettings`` or a dict of its fields.
+    """
+
+    def __init__(
+        self, session_id: str, session_settings: SessionSettings | dict[str, Any] | None
+    ) -> None:
+        self.session_id = _checked_session_id(session_id)
+        # The SDK's Runner calls methods of the settings, so a dict must not stay one.
+        self.session_settings = (
+            None if session_settings is None else coerce_session_settings(session_settings)
+        )
+
+    @abstractmethod
+    async def replace_items(self, items: list[TResponseInputItem]) -> None:
+        """Put ``items`` in the place of the whole history, in one atomic step."""
+
+    @abstractmethod
+    async def ping(self) -> bool:
+        """Return whether the store answers."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close what this session opened itself; a client that was passed in stays open."""
+
+    async def _atomic_replace_items(self, items: list[TResponseInputItem]) -> bool:
+        """Replace the history for the SDK's compaction.
+
+        ``OpenAIResponsesCompactionSession`` looks this hook up on the session's type
+        (``agents/memory/openai_responses_compaction_session.py``).
+
+        Returns:
+            True when the replacement is committed; False for a subclass with item
+            methods of its own, which must not be bypassed: the SDK then uses those.
+        """
+        if self._has_own_item_methods() and not self._overrides("replace_items"):
+            return False
+        await self.replace_items(items)
+        return True
+
+    def _has_own_item_methods(self) -> bool:
+        return any(map(self._overrides, _ITEM_METHODS))
+
+    def _overrides(self, method: str) -> bool:
+        """Whether a subclass outside this package defines the method."""
+        package = __name__.partition(".")[0]
+        owner = next(cls for cls in type(self).__mro__ if method in vars(cls))
+        return owner.__module__.partition(".")[0] != package
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(session_id={self.session_id!r})"
+
+
+def checked_ttl(name: str, ttl: int | None) -> int | None:
+    """Return a time to live in seconds as it was passed, or say what is wrong with it.
+
+    Raises:
+        TypeError: it is not an integer.
+        ValueError: it is not positive, or beyond what a store can compute with.
+    """
+    if ttl is None:
+        return None
+    if not isinstance(ttl, int) or isinstance(ttl, bool):
+        raise TypeError(f"{name} must be an int in seconds or None, not {type(ttl).__name__}")
+    if not 0 < ttl <= MAX_TTL:
+        raise ValueError(f"{name} must be from 1 to {MAX_TTL} seconds, or None; got {ttl}")
+    return ttl
+
+
+async def settle(write: Awaitable[_T], cancellation: asyncio.CancelledError | None = None) -> _T:
+    """Run a write to its outcome before a cancellation of the caller is delivered.
+
+    A store that hangs does not hold the caller for ever: ``SETTLE_SECONDS`` after
+    the cancellation the write is given up, and its outcome stays unknown.
+
+    Args:
+        write: what to run.
+        cancellation: one that has arrived already; it is raised in any case.
+
+    Returns:
+        What the write returns.
+
+    Raises:
+        asyncio.CancelledError: the caller was cancelled, before or meanwhile.
+    """
+    clock = asyncio.get_running_loop().time
+    task = asyncio.ensure_future(write)
+    deadline = None if cancellation is None else clock() + SETTLE_SECONDS
+    while not task.done():
+        left = None if deadline is None else deadline - clock()
+        if left is not None and left <= 0:
+            task.cancel()
+            deadline = None
+        try:
+            await asyncio.wait({task}, timeout=left)
+        except asyncio.CancelledError as exc:
+            if cancellation is None:
+                cancellation, deadline = exc, clock() + SETTLE_SECONDS
+    if cancellation is None:
+        return task.result()
+    if not task.cancelled():
+        task.exception()  # marks it as seen: the caller is told of the cancellation alone
+    raise cancellation
+
+
+def _checked_session_id(session_id: str) -> str:
+    if not isinstance(session_id, str):
+        raise TypeError(f"session_id must be a str, not {type(session_id).__name__}")
+    if not session_id:
+        raise ValueError("session_id must not be empty")
+    try:
+        session_id.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            "session_id must be text that UTF-8 can encode; it has a lone surrogate"
+        ) from None
+    return session_id

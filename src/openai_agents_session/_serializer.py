@@ -1,0 +1,151 @@
+"""Conversation item <-> JSON text, shared by every backend.
+
+``serialize`` is strict: what it accepts comes back equal, and what JSON cannot
+hold is refused before anything is written. ``deserialize`` never raises: a record
+that cannot be read is ``None``, and the caller decides what to say about it.
+
+``pydantic_core`` does the work. It refuses lone surrogates and nesting deeper than
+about 200, in both directions; those rare texts go through the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pydantic_core import from_json, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from agents import TResponseInputItem
+
+MAX_DEPTH = 900
+"""Levels of nesting that an item may have. The standard library's parser recurses once
+for each, and Python 3.10 and 3.11 allow 1,000 frames in all (``sys.getrecursionlimit``)."""
+
+MAX_INT_BITS = 14_000
+"""Size of the largest integer in bits: Python parses at most 4,300 decimal digits
+(``sys.int_info.default_max_str_digits``), which is a little more."""
+
+_LEAVES = frozenset({str, float, bool, type(None)})
+
+_A = TypeVar("_A")
+_R = TypeVar("_R")
+
+
+def serialize(items: Iterable[TResponseInputItem]) -> list[bytes]:
+    """Return each item as one JSON text in UTF-8.
+
+    Args:
+        items: dicts, or Pydantic models, which go in as ``model_dump(mode="json")``,
+            also where they are nested inside a dict.
+
+    Returns:
+        One text for each item, in order; ``[]`` for no items.
+
+    Raises:
+        TypeError: an item holds what JSON cannot; the message names the item's
+            position and the type, never its content.
+    """
+    return [_serialize_item(position, item) for position, item in enumerate(items)]
+
+
+def deserialize(record: bytes | str) -> TResponseInputItem | None:
+    """Return the item that a stored text holds, or None if it cannot be read.
+
+    Args:
+        record: one text as ``serialize`` or any other JSON writer made it.
+    """
+    try:
+        item: object = from_json(record)
+    except ValueError:
+        try:
+            text = record if isinstance(record, str) else record.decode()
+            item = _with_full_stack(json.loads, text)
+        except (ValueError, RecursionError):
+            return None
+    return cast("TResponseInputItem", item) if type(item) is dict else None
+
+
+def _serialize_item(position: int, item: object) -> bytes:
+    try:
+        plain = _with_full_stack(_plain_item, item)
+    except (TypeError, RecursionError) as exc:
+        reason = str(exc) if isinstance(exc, _NotJSONError) else f"{type(exc).__name__} in its dump"
+        raise TypeError(
+            f"items[{position}] ({type(item).__name__}) cannot be stored as JSON: {reason}"
+        ) from (None if isinstance(exc, _NotJSONError) else exc)
+    try:
+        return to_json(plain, inf_nan_mode="constants")
+    except ValueError:  # a lone surrogate, or nesting that pydantic_core takes for a cycle
+        return _with_full_stack(json.dumps, plain).encode()
+
+
+class _NotJSONError(TypeError):
+    """Says, without any content, what in an item JSON cannot hold."""
+
+
+def _plain_item(item: object) -> dict[str, Any]:
+    plain = _plain(item, 1)
+    if type(plain) is not dict:
+        raise _NotJSONError("an item is a dict or a Pydantic model")
+    return plain
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """Copy a value into exact JSON types, so that writing it can neither fail nor convert."""
+    if type(value) in _LEAVES:
+        return value
+    if depth > MAX_DEPTH:
+        raise _NotJSONError(f"it is nested deeper than {MAX_DEPTH} levels, or contains itself")
+    if isinstance(value, dict):
+        plain = {}
+        for key, child in value.items():
+            if not isinstance(key, str):
+                raise _NotJSONError(f"it has a key of type {_name(key)}; JSON keys are strings")
+            leaf = type(child) in _LEAVES
+            plain[str.__str__(key)] = child if leaf else _plain(child, depth + 1)
+        return plain
+    if isinstance(value, (list, tuple)):
+        return [child if type(child) in _LEAVES else _plain(child, depth + 1) for child in value]
+    if hasattr(value, "model_dump") and not isinstance(value, type):
+        return _plain(_dump(value), depth + 1)
+    return _plain_leaf(value)
+
+
+def _plain_leaf(value: object) -> int | str | float:
+    if isinstance(value, int):
+        if value.bit_length() > MAX_INT_BITS:
+            raise _NotJSONError(f"it has an integer of more than {MAX_INT_BITS} bits")
+        return int(value)
+    if isinstance(value, str):
+        return str.__str__(value)  # an enum's value, not its name
+    if isinstance(value, float):
+        return float(value)
+    raise _NotJSONError(f"it holds a value of type {_name(value)}")
+
+
+def _dump(model: Any) -> object:
+    try:
+        return model.model_dump(mode="json")
+    except Exception as exc:
+        raise _NotJSONError(f"dumping its {_name(model)} raised {_name(exc)}") from exc
+
+
+def _name(value: object) -> str:
+    return type(value).__qualname__
+
+
+def _with_full_stack(function: Callable[[_A], _R], argument: _A) -> _R:
+    """Call a recursive function; if the caller's stack is too deep for it, in a fresh one.
+
+    Whether an item can be read must not depend on how deep in the application the
+    session is used.
+    """
+    try:
+        return function(argument)
+    except RecursionError:
+        with ThreadPoolExecutor(max_workers=1) as fresh_stack:
+            return fresh_stack.submit(function, argument).result()
