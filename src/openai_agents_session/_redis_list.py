@@ -21,6 +21,7 @@ import random
 import secrets
 import sys
 from functools import cache
+from hashlib import sha1
 from importlib.resources import files
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,6 +34,7 @@ from redis.exceptions import (
     AuthorizationError,
     ClusterDownError,
     ConnectionError,
+    NoScriptError,
     ResponseError,
     TimeoutError,
     WatchError,
@@ -44,11 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from redis.asyncio import Redis, RedisCluster
-
-if sys.version_info >= (3, 11):
-    from asyncio import timeout
-else:
-    from async_timeout import timeout  # ty: ignore[import-not-found] - comes with redis-py
 
 TOKEN_SECONDS = 60
 """How long the server remembers a write."""
@@ -69,15 +66,16 @@ _without_scripts: WeakSet[Redis | RedisCluster] = WeakSet()
 _T = TypeVar("_T")
 
 
-def _script(name: str) -> str:
-    folder = files("openai_agents_session") / "lua"
-    text = (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
-    lines = (line.strip() for line in text.splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("--"))
+class _Script:
+    """A file of ``lua/`` and the digest by which the server knows it."""
+
+    def __init__(self, name: str) -> None:
+        self.text = (files("openai_agents_session") / "lua" / f"{name}.lua").read_text()
+        self.digest = sha1(self.text.encode()).hexdigest()  # noqa: S324 - as EVALSHA asks
 
 
-_APPEND, _CLEAR, _POP = _script("append"), _script("clear"), _script("pop")
-_REPLACE, _SWAP = _script("replace"), _script("swap")
+_APPEND, _CLEAR, _POP = _Script("append"), _Script("clear"), _Script("pop")
+_REPLACE, _SWAP = _Script("replace"), _Script("swap")
 
 
 class RedisList:
@@ -125,11 +123,9 @@ class RedisList:
             the caller can tell whether the newest record is readable: then nothing changed.
         """
         answer = await self._run(_POP)
-        if answer is None:
-            return True, None
-        if answer is _NO_SCRIPTS or answer[0] == 0:
+        if answer is _NO_SCRIPTS or answer == 0:
             return False, None
-        return True, answer[1]
+        return True, answer
 
     async def replace(self, records: Sequence[bytes]) -> None:
         """Put a batch in the place of everything."""
@@ -152,15 +148,18 @@ class RedisList:
             return await settle(self._watched_swap(oldest, newest, records))
         return answer == 1
 
-    async def _run(self, script: str, *arguments: int | bytes) -> Any:
+    async def _run(self, script: _Script, *arguments: int | bytes) -> Any:
         """Run a write script once, whatever becomes of its answers and of the caller."""
         if self._client in _without_scripts:
             return _NO_SCRIPTS
         token = self._token_stem + secrets.token_urlsafe(16).encode()
-        head = ("EVAL", script, 2, self._key, token, TOKEN_SECONDS, self._ttl or 0)
+        operands = (2, self._key, token, TOKEN_SECONDS, self._ttl or 0, *arguments)
 
-        def send() -> Awaitable[Any]:
-            return self._command(*head, *arguments)
+        async def send() -> Any:
+            try:
+                return await self._command("EVALSHA", script.digest, *operands)
+            except NoScriptError:  # the first time on this server, or since it started
+                return await self._command("EVAL", script.text, *operands)
 
         try:
             return await _sent_again(send)
@@ -172,7 +171,7 @@ class RedisList:
                 raise
             _without_scripts.add(self._client)
             _logger.warning(
-                "The Redis server refuses scripts (EVAL): writes use MULTI/EXEC instead, and "
+                "The Redis server refuses scripts (EVALSHA): writes use MULTI/EXEC instead, and "
                 "an answer that is lost may double or lose a write."
             )
             return _NO_SCRIPTS
@@ -217,57 +216,69 @@ class RedisList:
 
 
 _NO_SCRIPTS = object()
+_PATIENCE_OVER = "patience is over"
 
 
 def _scripts_refused(error: ResponseError) -> bool:
     """Whether the server has no EVAL, or an ACL forbids it; the keys are another matter."""
     text = str(error).lower()
     unknown = "unknown command" in text and "eval" in text
-    return unknown or ("no permissions to run" in text and "'eval'" in text)
+    return unknown or ("no permissions to run" in text and "'eval" in text)
 
 
 async def _sent_again(send: Callable[[], Awaitable[_T]]) -> _T:
-    """Send an operation, and again while its answer is lost; hear every cancellation.
-
-    redis-py sends with ``asyncio.wait_for``, which up to Python 3.11 returns as if
-    nothing had been when a cancellation meets a result. 3.11 counts cancellations, so
-    that one is noticed; for 3.10 the operation runs in a task of its own.
-    """
-    if sys.version_info < (3, 11):
-        return await settle(_attempts(send))
-    task = asyncio.current_task()
-    heard = task.cancelling() if task else 0
-    answer = await _attempts(send)
-    if task and task.cancelling() > heard:
-        raise asyncio.CancelledError
-    return answer
-
-
-async def _attempts(send: Callable[[], Awaitable[_T]]) -> _T:
     """Send an operation, and again while its answer is lost, for about a second.
 
     Raises:
         redis.exceptions.ConnectionError, redis.exceptions.TimeoutError: as the last
             attempt ended, or after ``PATIENCE_SECONDS``.
     """
-    clock = asyncio.get_running_loop().time
-    began = clock()
+    if sys.version_info < (3, 11):
+        return await settle(_attempts(send))
+    task = _current_task()
+    heard = task.cancelling()
+    answer = await _attempts(send)
+    # redis-py sends with asyncio.wait_for, which up to Python 3.11 returns as if nothing
+    # had been when a cancellation meets a result. 3.11 counts them, so none is lost; 3.10
+    # does not, which is why operations have a task of their own there.
+    if task.cancelling() > heard:
+        raise asyncio.CancelledError
+    return answer
+
+
+async def _attempts(send: Callable[[], Awaitable[_T]]) -> _T:
+    loop = asyncio.get_running_loop()
+    task = _current_task()
+    began = loop.time()
+    # asyncio.timeout would do, at three times the cost, which every operation pays.
+    patience = loop.call_later(PATIENCE_SECONDS, task.cancel, _PATIENCE_OVER)
     try:
-        async with timeout(PATIENCE_SECONDS):
-            for attempt in count():
-                try:
-                    return await send()
-                except _NOT_RETRIED:
+        for attempt in count():
+            try:
+                return await send()
+            except _NOT_RETRIED:
+                raise
+            except _RETRIED:
+                if attempt and loop.time() - began > RETRY_SECONDS:
                     raise
-                except _RETRIED:
-                    if attempt and clock() - began > RETRY_SECONDS:
-                        raise
-                # At once after the first loss; then later and later, and not in step.
-                jitter = random.random() if attempt else 0  # noqa: S311 - no secret
-                await asyncio.sleep(min(0.02 * 2**attempt, 0.4) * jitter)
-    except asyncio.TimeoutError:
-        pass
+            # At once after the first loss; then later and later, and not in step.
+            jitter = random.random() if attempt else 0  # noqa: S311 - no secret
+            await asyncio.sleep(min(0.02 * 2**attempt, 0.4) * jitter)
+    except asyncio.CancelledError as exc:
+        if exc.args != (_PATIENCE_OVER,):
+            raise
+        if sys.version_info >= (3, 11):
+            task.uncancel()
+    finally:
+        patience.cancel()
     raise TimeoutError(f"Redis gave no answer for {PATIENCE_SECONDS:.0f} seconds")
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a session is used inside an asyncio task")
+    return task
 
 
 def _hash_tag(key: bytes) -> bytes:

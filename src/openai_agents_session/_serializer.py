@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from pydantic_core import from_json, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from agents import TResponseInputItem
 
@@ -30,6 +30,7 @@ MAX_INT_BITS = 14_000
 (``sys.int_info.default_max_str_digits``), which is a little more."""
 
 _LEAVES = frozenset({str, float, bool, type(None)})
+_SHALLOW = 100  # levels that need no care: neither for recursion nor for pydantic_core's limit
 
 _A = TypeVar("_A")
 _R = TypeVar("_R")
@@ -69,14 +70,27 @@ def deserialize(record: bytes | str) -> TResponseInputItem | None:
     return cast("TResponseInputItem", item) if type(item) is dict else None
 
 
+def deserialize_all(records: Sequence[bytes | str]) -> list[TResponseInputItem | None]:
+    """Return what ``deserialize`` returns for each record, in order."""
+    try:
+        items = [from_json(record) for record in records]
+    except ValueError:
+        return [deserialize(record) for record in records]
+    if {dict}.issuperset(map(type, items)):
+        return items
+    return [item if type(item) is dict else None for item in items]
+
+
 def _serialize_item(position: int, item: object) -> bytes:
     try:
-        plain = _with_full_stack(_plain_item, item)
+        plain = item
+        if type(item) is not dict or not _is_plain(item, 1):
+            plain = _with_full_stack(_plain_item, item)
     except (TypeError, RecursionError) as exc:
-        reason = str(exc) if isinstance(exc, _NotJSONError) else f"{type(exc).__name__} in its dump"
+        reason = str(exc) if isinstance(exc, _NotJSONError) else "it is nested too deeply"
         raise TypeError(
             f"items[{position}] ({type(item).__name__}) cannot be stored as JSON: {reason}"
-        ) from (None if isinstance(exc, _NotJSONError) else exc)
+        ) from exc
     try:
         return to_json(plain, inf_nan_mode="constants")
     except ValueError:  # a lone surrogate, or nesting that pydantic_core takes for a cycle
@@ -85,6 +99,25 @@ def _serialize_item(position: int, item: object) -> bytes:
 
 class _NotJSONError(TypeError):
     """Says, without any content, what in an item JSON cannot hold."""
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether a value is a small one of exact JSON types throughout, as nearly all are."""
+    kind = type(value)
+    if kind is dict:
+        if depth > _SHALLOW or not {str}.issuperset(map(type, value)):
+            return False
+        children = value.values()
+    elif kind is list:
+        if depth > _SHALLOW:
+            return False
+        children = value
+    else:
+        return kind is int and -(2**63) <= value < 2**63
+    for child in children:
+        if type(child) not in _LEAVES and not _is_plain(child, depth + 1):
+            return False
+    return True
 
 
 def _plain_item(item: object) -> dict[str, Any]:
@@ -105,11 +138,10 @@ def _plain(value: Any, depth: int) -> Any:
         for key, child in value.items():
             if not isinstance(key, str):
                 raise _NotJSONError(f"it has a key of type {_name(key)}; JSON keys are strings")
-            leaf = type(child) in _LEAVES
-            plain[str.__str__(key)] = child if leaf else _plain(child, depth + 1)
+            plain[str.__str__(key)] = _plain(child, depth + 1)
         return plain
     if isinstance(value, (list, tuple)):
-        return [child if type(child) in _LEAVES else _plain(child, depth + 1) for child in value]
+        return [_plain(child, depth + 1) for child in value]
     if hasattr(value, "model_dump") and not isinstance(value, type):
         return _plain(_dump(value), depth + 1)
     return _plain_leaf(value)

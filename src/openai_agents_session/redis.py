@@ -24,7 +24,7 @@ from redis.exceptions import (
 
 from openai_agents_session._base import BaseSession, checked_ttl
 from openai_agents_session._redis_list import RedisList
-from openai_agents_session._serializer import deserialize, serialize
+from openai_agents_session._serializer import deserialize, deserialize_all, serialize
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -140,8 +140,8 @@ class RedisSession(BaseSession):
         wanted = resolve_session_limit(limit, self.session_settings)
         if wanted is not None and wanted <= 0:
             return []
-        read = await self._read_newest(wanted)
-        return [item for _, item in read if item is not None]
+        _, items = await self._read_newest(wanted)
+        return [item for item in items if item is not None]
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Append a batch, whole and contiguous, exactly once.
@@ -177,12 +177,11 @@ class RedisSession(BaseSession):
                 return item
             await self._records.append([record])  # Lua could read it, Python cannot
         while True:
-            read = await self._read_newest(1)
-            if not read or read[0][1] is None:
+            records, items = await self._read_newest(1)
+            if not items or items[0] is None:
                 return None
-            newest = [record for record, _ in read]
-            if await self._records.swap([], newest, newest[1:]):
-                return read[0][1]
+            if await self._records.swap([], records, records[1:]):
+                return items[0]
 
     async def clear_session(self) -> None:
         """Delete the conversation; where there is none, nothing happens.
@@ -253,7 +252,7 @@ class RedisSession(BaseSession):
         records = await self._open_records().read(-limit - 1, -1)
         complete = len(records) <= limit
         records = records[-limit:]
-        items = [item for item in map(deserialize, records) if item is not None]
+        items = [item for item in deserialize_all(records) if item is not None]
         if len(items) < len(records):
             return None
 
@@ -285,8 +284,8 @@ class RedisSession(BaseSession):
 
     async def _read_newest(
         self, wanted: int | None
-    ) -> list[tuple[bytes, TResponseInputItem | None]]:
-        """Return the newest records with their items, from the oldest that is wanted on.
+    ) -> tuple[list[bytes], list[TResponseInputItem | None]]:
+        """Return the newest records and their items, from the oldest that is wanted on.
 
         Args:
             wanted: how many readable items at most; None for all.
@@ -295,19 +294,21 @@ class RedisSession(BaseSession):
         window = wanted
         while True:
             records = await self._open_records().read(-window, -1)
-            read = [(record, deserialize(record)) for record in records]
-            readable = [index for index, (_, item) in enumerate(read) if item is not None]
-            if len(readable) >= wanted or len(records) < window:
+            items = deserialize_all(records)
+            unreadable = items.count(None)
+            if not unreadable:
+                return records, items
+            if len(records) - unreadable >= wanted or len(records) < window:
                 break
-            window *= 2  # unreadable records among the newest: older ones fill up
-        if len(readable) >= wanted:
-            read = read[readable[-wanted] :]
-        skipped = sum(item is None for _, item in read)
-        if skipped:
-            _logger.warning(
-                "Passed over %d unreadable record(s) of session %r", skipped, self.session_id
-            )
-        return read
+            window *= 2  # older records fill up
+        readable = [index for index, item in enumerate(items) if item is not None]
+        first = readable[-wanted] if len(readable) >= wanted else 0
+        _logger.warning(
+            "Passed over %d unreadable record(s) of session %r",
+            items[first:].count(None),
+            self.session_id,
+        )
+        return records[first:], items[first:]
 
     def _open_records(self) -> RedisList:
         if self._closed:

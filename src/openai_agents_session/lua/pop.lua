@@ -1,16 +1,22 @@
 -- Removes the newest record and returns it, if it is plainly a JSON object.
--- Returns nil from an empty session, {1, record} for a record that was removed, and
--- {0} for one that only the client can judge: it stays where it is.
-if redis.call('EXISTS', token) == 1 then
-  return {1, redis.call('GET', token)}
+-- ARGV: seconds the token is kept; seconds the session lives after a write, 0 for ever.
+-- Returns nil from an empty session, and 0 for a record that only the client can
+-- judge: that one stays where it is.
+local list, token, token_seconds, ttl = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
+local answered = redis.call('GET', token)
+if answered then
+  return answered
 end
 local record = redis.call('LINDEX', list, -1)
 if not record then
   return false
 end
-if string.sub(record, 1, 1) ~= '{' or not pcall(cjson.decode, record) then
-  return {0}
+if string.byte(record) ~= 123 or not pcall(cjson.decode, record) then -- 123 is {
+  return 0
 end
 redis.call('RPOP', list)
-remember(record)
-return {1, record}
+if ttl ~= '0' then
+  redis.call('EXPIRE', list, ttl)
+end
+redis.call('SET', token, record, 'EX', token_seconds)
+return record

@@ -1,24 +1,27 @@
--- Replaces the newest records and drops the oldest, if both are what the caller read.
--- ARGV: how many oldest, how many newest; those oldest; those newest; the new records.
+-- Drops the oldest records and puts others in the place of the newest, if both are
+-- still what the caller has read.
+-- ARGV: seconds the token is kept; seconds the session lives after a write, 0 for
+--       ever; how many oldest; how many newest; those oldest; those newest; the others.
 -- Returns 1, or 0 when the session holds something else: then nothing changes.
+local list, token, token_seconds, ttl = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 if redis.call('EXISTS', token) == 1 then
   return 1
 end
-local oldest, newest = tonumber(ARGV[first_argument]), tonumber(ARGV[first_argument + 1])
+local oldest, newest = tonumber(ARGV[3]), tonumber(ARGV[4])
 local kept = redis.call('LLEN', list) - oldest - newest
 if kept < 0 then
   return 0
 end
-local next_argument = first_argument + 2
+local argument = 5
 local function as_read(start, count)
   if count == 0 then
-    return true -- LRANGE would take the -1 that follows for the end of the list
+    return true -- LRANGE would take the index before the first for the last
   end
   for _, record in ipairs(redis.call('LRANGE', list, start, start + count - 1)) do
-    if record ~= ARGV[next_argument] then
+    if record ~= ARGV[argument] then
       return false
     end
-    next_argument = next_argument + 1
+    argument = argument + 1
   end
   return true
 end
@@ -29,11 +32,15 @@ local expiry = redis.call('PTTL', list)
 if kept > 0 then
   redis.call('LTRIM', list, oldest, oldest + kept - 1)
 else
-  redis.call('UNLINK', list)
+  redis.call('UNLINK', list) -- with its expiry, which may be something else's
 end
-push(next_argument)
-if expiry > 0 then
+for first = argument, #ARGV, 4000 do
+  redis.call('RPUSH', list, unpack(ARGV, first, math.min(first + 3999, #ARGV)))
+end
+if ttl ~= '0' then
+  redis.call('EXPIRE', list, ttl)
+elseif expiry > 0 then
   redis.call('PEXPIRE', list, expiry)
 end
-remember('')
+redis.call('SET', token, '', 'EX', token_seconds)
 return 1
