@@ -6,6 +6,7 @@ that ``import openai_agents_session`` costs nothing and asks for no extra.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ def __getattr__(name: str) -> object:
     try:
         backend = getattr(import_module(f"{__name__}.{module}"), name)
     except ModuleNotFoundError as exc:
-        # Only the missing driver itself: any other failure keeps its own words.
-        if exc.name != driver:
+        # Only a driver that is not there: any other failure keeps its own words.
+        if (exc.name or "").partition(".")[0] != driver or sys.modules.get(driver):
             raise
         raise ImportError(
             f"{name} requires the '{extra}' extra. "

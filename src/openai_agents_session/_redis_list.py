@@ -226,36 +226,35 @@ def _scripts_refused(error: ResponseError) -> bool:
     return unknown or ("no permissions to run" in text and "'eval" in text)
 
 
-async def _sent_again(send: Callable[[], Awaitable[_T]]) -> _T:
+def _sent_again(send: Callable[[], Awaitable[_T]]) -> Awaitable[_T]:
     """Send an operation, and again while its answer is lost, for about a second.
+
+    redis-py sends with ``asyncio.wait_for``, which up to Python 3.11 returns as if nothing
+    had been when a cancellation meets a result. 3.11 counts cancellations, so none is
+    lost; 3.10 does not, and there an operation has a task of its own.
 
     Raises:
         redis.exceptions.ConnectionError, redis.exceptions.TimeoutError: as the last
             attempt ended, or after ``PATIENCE_SECONDS``.
     """
-    if sys.version_info < (3, 11):
-        return await settle(_attempts(send))
-    task = _current_task()
-    heard = task.cancelling()
-    answer = await _attempts(send)
-    # redis-py sends with asyncio.wait_for, which up to Python 3.11 returns as if nothing
-    # had been when a cancellation meets a result. 3.11 counts them, so none is lost; 3.10
-    # does not, which is why operations have a task of their own there.
-    if task.cancelling() > heard:
-        raise asyncio.CancelledError
-    return answer
+    attempts = _attempts(send)
+    return attempts if sys.version_info >= (3, 11) else settle(attempts)
 
 
 async def _attempts(send: Callable[[], Awaitable[_T]]) -> _T:
     loop = asyncio.get_running_loop()
-    task = _current_task()
+    task = asyncio.current_task(loop)
+    if task is None:
+        raise RuntimeError("a session is used inside an asyncio task")
+    heard = task.cancelling() if sys.version_info >= (3, 11) else 0
     began = loop.time()
     # asyncio.timeout would do, at three times the cost, which every operation pays.
     patience = loop.call_later(PATIENCE_SECONDS, task.cancel, _PATIENCE_OVER)
     try:
         for attempt in count():
             try:
-                return await send()
+                answer = await send()
+                break
             except _NOT_RETRIED:
                 raise
             except _RETRIED:
@@ -269,16 +268,12 @@ async def _attempts(send: Callable[[], Awaitable[_T]]) -> _T:
             raise
         if sys.version_info >= (3, 11):
             task.uncancel()
+        raise TimeoutError(f"Redis gave no answer for {PATIENCE_SECONDS:.0f} seconds") from None
     finally:
         patience.cancel()
-    raise TimeoutError(f"Redis gave no answer for {PATIENCE_SECONDS:.0f} seconds")
-
-
-def _current_task() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("a session is used inside an asyncio task")
-    return task
+    if sys.version_info >= (3, 11) and task.cancelling() > heard:
+        raise asyncio.CancelledError
+    return answer
 
 
 def _hash_tag(key: bytes) -> bytes:

@@ -25,9 +25,9 @@ MAX_DEPTH = 900
 """Levels of nesting that an item may have. The standard library's parser recurses once
 for each, and Python 3.10 and 3.11 allow 1,000 frames in all (``sys.getrecursionlimit``)."""
 
-MAX_INT_BITS = 14_000
-"""Size of the largest integer in bits: Python parses at most 4,300 decimal digits
-(``sys.int_info.default_max_str_digits``), which is a little more."""
+MAX_INT = 10**4300 - 1
+"""The largest integer: Python parses at most 4,300 decimal digits
+(``sys.int_info.default_max_str_digits``)."""
 
 _LEAVES = frozenset({str, float, bool, type(None)})
 _SHALLOW = 100  # levels that need no care: neither for recursion nor for pydantic_core's limit
@@ -61,7 +61,7 @@ def deserialize(record: bytes | str) -> TResponseInputItem | None:
     """
     try:
         item: object = from_json(record)
-    except ValueError:
+    except (ValueError, TypeError):  # it takes a str with a lone surrogate for no str at all
         try:
             text = record if isinstance(record, str) else record.decode()
             item = _with_full_stack(json.loads, text)
@@ -74,7 +74,7 @@ def deserialize_all(records: Sequence[bytes | str]) -> list[TResponseInputItem |
     """Return what ``deserialize`` returns for each record, in order."""
     try:
         items = [from_json(record) for record in records]
-    except ValueError:
+    except (ValueError, TypeError):
         return [deserialize(record) for record in records]
     if {dict}.issuperset(map(type, items)):
         return items
@@ -83,22 +83,28 @@ def deserialize_all(records: Sequence[bytes | str]) -> list[TResponseInputItem |
 
 def _serialize_item(position: int, item: object) -> bytes:
     try:
-        plain = item
-        if type(item) is not dict or not _is_plain(item, 1):
-            plain = _with_full_stack(_plain_item, item)
-    except (TypeError, RecursionError) as exc:
-        reason = str(exc) if isinstance(exc, _NotJSONError) else "it is nested too deeply"
+        return _with_full_stack(_text, item)
+    except (_NotJSONError, RecursionError) as exc:
+        reason = exc if isinstance(exc, _NotJSONError) else "it is nested too deeply"
         raise TypeError(
-            f"items[{position}] ({type(item).__name__}) cannot be stored as JSON: {reason}"
-        ) from exc
+            f"items[{position}] ({_name(item)}) cannot be stored as JSON: {reason}"
+        ) from None  # what a model's dump raised may quote the conversation
+
+
+class _NotJSONError(Exception):
+    """Says, without any content, what in an item JSON cannot hold."""
+
+
+def _text(item: object) -> bytes:
+    plain = item
+    if type(item) is not dict or not _is_plain(item, 1):
+        plain = _plain(item, 1)
+        if type(plain) is not dict:
+            raise _NotJSONError("an item is a dict or a Pydantic model")
     try:
         return to_json(plain, inf_nan_mode="constants")
     except ValueError:  # a lone surrogate, or nesting that pydantic_core takes for a cycle
-        return _with_full_stack(json.dumps, plain).encode()
-
-
-class _NotJSONError(TypeError):
-    """Says, without any content, what in an item JSON cannot hold."""
+        return json.dumps(plain).encode()
 
 
 def _is_plain(value: Any, depth: int) -> bool:
@@ -120,17 +126,12 @@ def _is_plain(value: Any, depth: int) -> bool:
     return True
 
 
-def _plain_item(item: object) -> dict[str, Any]:
-    plain = _plain(item, 1)
-    if type(plain) is not dict:
-        raise _NotJSONError("an item is a dict or a Pydantic model")
-    return plain
-
-
 def _plain(value: Any, depth: int) -> Any:
     """Copy a value into exact JSON types, so that writing it can neither fail nor convert."""
     if type(value) in _LEAVES:
         return value
+    if isinstance(value, (str, int, float)):
+        return _plain_leaf(value)
     if depth > MAX_DEPTH:
         raise _NotJSONError(f"it is nested deeper than {MAX_DEPTH} levels, or contains itself")
     if isinstance(value, dict):
@@ -141,29 +142,30 @@ def _plain(value: Any, depth: int) -> Any:
             plain[str.__str__(key)] = _plain(child, depth + 1)
         return plain
     if isinstance(value, (list, tuple)):
-        return [_plain(child, depth + 1) for child in value]
+        plain_list = []
+        for child in value:  # a comprehension would take a second frame for each level
+            plain_list.append(_plain(child, depth + 1))  # noqa: PERF401
+        return plain_list
     if hasattr(value, "model_dump") and not isinstance(value, type):
         return _plain(_dump(value), depth + 1)
-    return _plain_leaf(value)
+    raise _NotJSONError(f"it holds a value of type {_name(value)}")
 
 
-def _plain_leaf(value: object) -> int | str | float:
-    if isinstance(value, int):
-        if value.bit_length() > MAX_INT_BITS:
-            raise _NotJSONError(f"it has an integer of more than {MAX_INT_BITS} bits")
-        return int(value)
+def _plain_leaf(value: str | int | float) -> str | int | float:  # noqa: PYI041 - bool is an int too
     if isinstance(value, str):
         return str.__str__(value)  # an enum's value, not its name
     if isinstance(value, float):
         return float(value)
-    raise _NotJSONError(f"it holds a value of type {_name(value)}")
+    if not -MAX_INT <= value <= MAX_INT:
+        raise _NotJSONError("it has an integer of more than 4300 digits")
+    return int(value)
 
 
 def _dump(model: Any) -> object:
     try:
         return model.model_dump(mode="json")
     except Exception as exc:
-        raise _NotJSONError(f"dumping its {_name(model)} raised {_name(exc)}") from exc
+        raise _NotJSONError(f"dumping its {_name(model)} raised {_name(exc)}") from None
 
 
 def _name(value: object) -> str:

@@ -1,0 +1,49 @@
+"""The command: ``python -m tests.benchmarks [sessions|import|tokens|serializer]``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from tests.benchmarks import imports, serializing, sessions, tokens
+from tests.servers import RedisServer, find_binary
+
+DEFAULT_SERVER = "redis" if find_binary("redis") else "valkey"
+
+
+def main() -> None:
+    """Run one benchmark and print its Markdown table."""
+    options = _parser().parse_args()
+    if options.benchmark == "import":
+        print(imports.run(options.iterations or 50))
+    elif options.benchmark == "serializer":
+        print(asyncio.run(serializing.run(options.iterations or 50)))
+    elif options.benchmark == "tokens":
+        with RedisServer(options.server) as server:
+            print(asyncio.run(tokens.run(server.url, options.writes, options.sessions)))
+    elif options.url:
+        print(asyncio.run(sessions.run(options.url, options.iterations or 500, options.scale)))
+    else:
+        with RedisServer(options.server) as server:
+            run = sessions.run(server.url, options.iterations or 500, options.scale)
+            print(asyncio.run(run))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    add = parser.add_argument
+    add("benchmark", nargs="?", default="sessions", choices=_BENCHMARKS, help=_BENCHMARKS_HELP)
+    add("--server", default=DEFAULT_SERVER, choices=["redis", "valkey"], help="started for the run")
+    add("--url", help="sessions: measure on this server instead; only own keys are touched")
+    add("--iterations", type=int, help="runs of each operation (a fifth for the long read)")
+    add("--scale", type=int, default=1, help="sessions: divide the sizes of the long histories")
+    add("--writes", type=int, default=1000, help="tokens: writes a second")
+    add("--sessions", type=int, default=1000, help="tokens: sessions that are written to")
+    return parser
+
+
+_BENCHMARKS = ["sessions", "import", "tokens", "serializer"]
+_BENCHMARKS_HELP = "what to measure (default: sessions)"
+
+if __name__ == "__main__":
+    main()

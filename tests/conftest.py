@@ -1,0 +1,91 @@
+"""Servers, clients and key prefixes for the whole suite.
+
+A server is started when the first test asks for it and serves the whole session (each
+xdist worker has its own). With ``CI`` set, a server that is missing fails its tests.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+from agents import set_tracing_disabled
+from redis.asyncio import Redis
+from redis.asyncio import RedisCluster as ClusterClient
+
+from tests.servers import Endpoint, RedisCluster, RedisServer, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+# No test talks to a model provider, or to the place where traces are collected.
+os.environ.pop("OPENAI_API_KEY", None)
+set_tracing_disabled(True)
+
+REDIS_TESTS = Path(__file__).parent / "redis"
+EXTERNAL_URL = os.environ.get("REDIS_TEST_URL", "")
+
+# The embedded Valkey is always there. Debian's or Homebrew's Redis is tested where it is
+# installed, and in CI, where its absence is an error and not a reason to test less.
+HAS_REDIS = shutil.which("redis-server") is not None or "CI" in os.environ
+BINARIES = ["valkey", "redis"] if HAS_REDIS else ["valkey"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies under ``tests/redis``, so that ``-m redis`` selects it."""
+    for item in items:
+        if REDIS_TESTS in item.path.parents:
+            item.add_marker(pytest.mark.redis)
+
+
+@pytest.fixture(scope="session", params=BINARIES)
+def redis_binary(request: pytest.FixtureRequest) -> str:
+    """The name of a server binary, for tests that start servers of their own."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session", params=[*BINARIES, *(["external"] if EXTERNAL_URL else [])])
+def redis_server(request: pytest.FixtureRequest) -> Iterator[Endpoint]:
+    """A real server; tests share it and keep to their own key prefix."""
+    if request.param == "external":
+        yield Endpoint.of_url("external", EXTERNAL_URL)
+        return
+    with RedisServer(request.param) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(redis_binary: str) -> Iterator[RedisCluster]:
+    """A real cluster of three primaries and three replicas, shared likewise."""
+    with RedisCluster(redis_binary) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def key_prefix() -> str:
+    """A key prefix that no other test has."""
+    return f"test-{uuid.uuid4().hex}"
+
+
+@pytest_asyncio.fixture
+async def redis_client(redis_server: Endpoint, key_prefix: str) -> AsyncIterator[Redis]:
+    """A client of the server; afterwards no key of the test's is left behind."""
+    async with Redis.from_url(redis_server.url) as client:
+        yield client
+    sweep(redis_server, key_prefix)
+
+
+@pytest_asyncio.fixture
+async def cluster_client(
+    redis_cluster: RedisCluster, key_prefix: str
+) -> AsyncIterator[ClusterClient]:
+    """A client of the cluster; afterwards no key of the test's is left behind."""
+    async with ClusterClient(host=redis_cluster.host, port=redis_cluster.port) as client:
+        yield client
+    for node in redis_cluster.nodes[:3]:
+        sweep(node, key_prefix)

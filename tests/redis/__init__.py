@@ -1,0 +1,1 @@
+"""RedisSession on real servers."""

@@ -1,0 +1,75 @@
+"""The benchmark commands run and print their tables; what they measure is no test's business."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def benchmark(*arguments: str) -> list[list[str]]:
+    """Run a benchmark command and return the cells of the table that it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert {len(row) for row in cells} == {len(cells[0])}, done.stdout
+    assert all(re.fullmatch("-+:?", cell) for cell in cells[1])
+    return [cells[0], *cells[2:]]
+
+
+@pytest.mark.redis
+def test_the_sessions_table(redis_binary: str) -> None:
+    """The main table has a row for each operation, and one command each for this library."""
+    header, *rows = benchmark("--server", redis_binary, "--iterations", "10", "--scale", "100")
+
+    assert header[1:5] == ["this library", "SDK", "MULTI by hand", "floor"]
+    assert [row[0] for row in rows] == [
+        "add_items, a turn of 4",
+        "get_items of 20",
+        "get_items(limit=20) of 100",
+        "pop_item",
+    ]
+    assert all(re.fullmatch(r"[\d.,]+ µs", cell) for row in rows for cell in row[1:5])
+    # Counted, not timed: one command an operation is a promise.
+    assert [row[-1].split(" / ")[0] for row in rows] == ["1", "1", "1", "1"]
+
+
+def test_the_import_table() -> None:
+    """The import table compares with a bare interpreter."""
+    _, *rows = benchmark("import", "--iterations", "1")
+
+    assert [row[0] for row in rows] == [
+        "`bare interpreter`",
+        "`import openai_agents_session`",
+        "`from openai_agents_session import RedisSession`",
+    ]
+
+
+@pytest.mark.redis
+def test_the_tokens_table(redis_binary: str) -> None:
+    """The tokens of all writes are found; what so few take is below what can be measured."""
+    _, *rows = benchmark("tokens", "--server", redis_binary, "--writes", "5", "--sessions", "10")
+
+    assert rows[0] == ["live tokens measured", "300 of 300"]
+    assert re.fullmatch(r"-?[\d,]+ bytes", rows[1][1])
+    assert rows[2][0] == "at 5 writes a second"
+
+
+def test_the_serializer_table() -> None:
+    """The serializer is measured in both directions."""
+    _, *rows = benchmark("serializer", "--iterations", "2")
+
+    assert [row[0] for row in rows] == ["serialize 2,000 items", "deserialize 2,000 items"]

@@ -1,0 +1,188 @@
+"""Every example runs as its reader would run it, in a process of its own, on a real server."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.servers import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.redis
+
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+GREETING = "Hello! My name is Ada."
+RECALLED = f'The first thing you said was: "{GREETING}"'
+
+# What an example has to print, in this order; what is between does not matter.
+PRINTS = {
+    "redis_basics.py": [
+        "all:       ['one', 'two', 'three']",
+        "newest 2:  ['two', 'three']",
+        "popped:    three",
+        "TTL:       3600 s",
+        "replaced:  ['a summary']",
+        "cleared:   [] - popped: None",
+    ],
+    "tools_and_handoffs.py": [
+        "Triage agent: ",
+        "Billing agent: I looked it up: order A17 is refunded.",
+        "Billing agent: Your name is Ada.",
+        "stored: function_call transfer_to_billing_agent",
+        "stored: function_call refund_order",
+    ],
+    "streaming.py": [
+        "you:    Good morning, Redis!\nagent:  Noted.",
+        'agent:  The first thing you said was: "Good morning, Redis!"\n',
+        "stored: ['user', 'assistant', 'user', 'assistant']",
+    ],
+    "encrypted.py": [
+        'agent:   The first thing you said was: "My secret number is 4711."',
+        "in Redis: {'__enc__': 1",
+        "readable in Redis: False",
+        "with another key: []",
+    ],
+    "compaction.py": [
+        "after 'Two.': 4 items stored",
+        "after 'Three.': 1 items stored",
+        "after 'Four.': 3 items stored",
+        "(in short: 6 items were here)",
+    ],
+    "shared_client.py": ["user0: Your name is user0.", "20 of 20 users were recognised"],
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """One server for all: the examples are what is tested here, not the servers."""
+    with RedisServer() as server:
+        yield server
+
+
+def run(*command: str | Path, status: int = 0, **environment: str) -> str:
+    """Run Python on this, without an API key, and return what it printed."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"OPENAI_API_KEY", "REDIS_URL", "SESSION_KEY", "XDG_CACHE_HOME"}
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "default::ResourceWarning", *map(str, command)],
+        env={**kept, "PYTHONUTF8": "1", **environment},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    # Nothing is left unclosed, nothing is logged.
+    assert status or not done.stderr, done.stderr
+    return done.stdout + done.stderr
+
+
+def assert_in_order(parts: list[str], text: str) -> None:
+    """Assert that the text has all the parts, one after the other."""
+    rest = text
+    for part in parts:
+        assert part in rest, f"{part!r} is not (or not in this place) in:\n{text}"
+        rest = rest.partition(part)[2]
+
+
+@pytest.mark.parametrize("name", PRINTS)
+def test_an_example_does_what_it_says(name: str, server: RedisServer) -> None:
+    """It prints what it is about, can be run again, and leaves no conversation behind."""
+    for _ in range(2 if name == "redis_basics.py" else 1):
+        assert_in_order(PRINTS[name], run(EXAMPLES / name, REDIS_URL=server.url))
+    assert not server.call("KEYS", "openai_agents_session:*")
+
+
+def test_the_example_test_suite_passes() -> None:
+    """The tests that show how to test are tests that pass, without any server."""
+    name = EXAMPLES / "testing_your_app.py"
+    printed = run("-m", "pytest", "-q", "-p", "no:cacheprovider", name, REDIS_URL="redis://:1")
+    assert "2 passed" in printed
+
+
+def test_every_example_is_run() -> None:
+    """A new example comes with its line above."""
+    elsewhere = {"quickstart.py", "local_model.py", "testing_your_app.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTS, *elsewhere}
+
+
+# -- The quick start ------------------------------------------------------------------------
+
+
+def assert_conversed(printed: str, before: int, after: int) -> None:
+    """Assert what one run of the quick start prints when it finds so many items."""
+    processes = re.findall(r"^Process (\d+) finds (\d+) items", printed, re.MULTILINE)
+    assert len(processes) == 2
+    (first, found), (second, found_by_second) = processes
+    assert first != second
+    assert int(found) == before
+    assert int(found_by_second) == after - 2  # it adds a question and an answer itself
+
+    talk, _, stored = printed.partition("Redis now holds")
+    by_first, _, by_second = talk.partition(f"Process {second}")
+    assert "function_call         get_weather(" in by_first
+    assert "assistant             I looked it up: " in by_first
+    assert RECALLED not in by_first
+    # The second process was told nothing: it has this from the history alone.
+    assert RECALLED in by_second
+
+    assert stored.startswith(f" {after} records")
+    assert f"{after}. assistant             {RECALLED}  (" in stored
+    assert re.search(r"function_call_output  \w+: .* °C  \(\d+ bytes\)", stored)
+    ttl = re.search(r"Remaining TTL: (\d+) s", stored)
+    assert ttl is not None
+    assert 86_000 < int(ttl[1]) <= 86_400
+
+
+def test_the_quick_start_on_your_redis(server: RedisServer) -> None:
+    """It is continued by its second process, by the next run, and not after --reset."""
+    key = "openai_agents_session:mine"
+    quickstart = [EXAMPLES / "quickstart.py", "--session-id", "mine"]
+    for options, before, after in [([], 0, 10), ([], 10, 18), (["--reset"], 0, 10)]:
+        printed = run(*quickstart, *options, REDIS_URL=server.url)
+        assert "Redis: the one that REDIS_URL names" in printed
+        assert_conversed(printed, before, after)
+        assert server.call("LLEN", key) == after
+        assert 86_000 < server.call("TTL", key) <= 86_400
+    server.call("DEL", key)
+
+
+def test_the_quick_start_on_its_own_redis(tmp_path: Path) -> None:
+    """Without a Redis it brings one, whose data outlives it; two runs at once take turns."""
+    quickstart = EXAMPLES / "quickstart.py"
+    printed = run(quickstart, XDG_CACHE_HOME=str(tmp_path))
+    assert_conversed(printed, 0, 10)
+    data = tmp_path / "openai-agents-session" / "quickstart"
+    assert f"its data lies in {data}\n" in printed
+    assert any(path.stat().st_size for path in data.rglob("*.aof"))
+
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: run(quickstart, XDG_CACHE_HOME=str(tmp_path)), range(2)))
+    both.sort(key=lambda printed: "finds 10 items" not in printed)
+    assert_conversed(both[0], 10, 18)
+    assert_conversed(both[1], 18, 26)
+
+    # Each server was ended in good order, none is left running.
+    log = (data / "valkey.log").read_text()
+    assert log.count("Ready to accept connections") == 3
+    assert log.count("ready to exit, bye bye") == 3
+
+
+def test_the_quick_start_without_an_answer_from_redis() -> None:
+    """It says so in a line, and does not print the password that is in the URL."""
+    printed = run(EXAMPLES / "quickstart.py", status=1, REDIS_URL="redis://:a-password@127.0.0.1:1")
+    assert "No Redis answers there." in printed
+    assert "a-password" not in printed
+    assert "Traceback" not in printed

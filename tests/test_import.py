@@ -1,0 +1,235 @@
+"""The lazy door: what ``import openai_agents_session`` costs, shows and says.
+
+Each check runs in a fresh interpreter, since this one has long imported everything.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import openai_agents_session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MISSING_REDIS = (
+    "RedisSession requires the 'redis' extra. "
+    "Install it with: pip install 'openai-agents-session[redis]'"
+)
+HEAVY = ["agents", "aiobotocore", "openai", "pydantic", "pydantic_core", "redis", "sqlalchemy"]
+
+REPORT = """
+import json, sys
+try:
+    {statement}
+except BaseException as exc:
+    cause = exc.__cause__
+    report = dict(
+        error=type(exc).__name__,
+        message=str(exc),
+        name=getattr(exc, "name", None),
+        cause=cause and type(cause).__name__,
+    )
+else:
+    report = {{}}
+report["modules"] = sorted(sys.modules)
+print(json.dumps(report))
+"""
+"""Runs a statement and prints what it raised and what is imported then."""
+
+FINDER = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == {name!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
+"""Makes a package look as if it were not installed."""
+
+IMPORT = "from openai_agents_session import RedisSession"
+
+
+def run(statement: str, *, before: str = "") -> dict[str, Any]:
+    """Run a statement in a fresh interpreter and return the report about it."""
+    done = subprocess.run(
+        [sys.executable, "-c", before + REPORT.format(statement=statement)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def imported(report: dict[str, Any], *names: str) -> list[str]:
+    """Which of these packages the interpreter has imported."""
+    packages = {module.partition(".")[0] for module in report["modules"]}
+    return [name for name in names if name in packages]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import openai_agents_session",
+        "import openai_agents_session; dir(openai_agents_session); openai_agents_session.__all__",
+        "import openai_agents_session; openai_agents_session.__version__",
+        "import openai_agents_session; hasattr(openai_agents_session, 'Missing')",
+    ],
+)
+def test_importing_the_package_imports_nothing_else(statement: str) -> None:
+    """Neither the import nor a look at the names pulls in a driver, the SDK or Pydantic."""
+    report = run(statement)
+
+    assert imported(report, "openai_agents_session") == ["openai_agents_session"]
+    assert imported(report, *HEAVY) == []
+
+
+def test_a_backend_is_imported_when_its_name_is_used() -> None:
+    """The name brings its own driver and the SDK, and no other backend's driver."""
+    report = run(IMPORT)
+
+    assert "error" not in report
+    assert imported(report, "agents", "redis") == ["agents", "redis"]
+    assert imported(report, "aiobotocore", "sqlalchemy") == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        IMPORT,
+        "from openai_agents_session import *; RedisSession",
+        "import openai_agents_session; openai_agents_session.RedisSession",
+        "import openai_agents_session; getattr(openai_agents_session, 'RedisSession', None)",
+    ],
+)
+@pytest.mark.parametrize(
+    "before", [FINDER.format(name="redis"), "import sys; sys.modules['redis'] = None"]
+)
+def test_a_missing_driver_names_its_extra(before: str, statement: str) -> None:
+    """Without redis-py, whichever way the name is used says what to install."""
+    report = run(statement, before=before)
+
+    assert report["error"] == "ImportError"
+    assert report["message"] == MISSING_REDIS
+    assert report["name"] == "redis"
+    assert report["cause"] == "ModuleNotFoundError"
+
+
+def test_the_driver_can_be_installed_later() -> None:
+    """A failed use is not remembered: once the driver is there, the name works."""
+    report = run(
+        "del sys.modules['redis']; door.RedisSession",
+        before="import sys; sys.modules['redis'] = None; import openai_agents_session as door\n"
+        "try: door.RedisSession\nexcept ImportError: pass\nelse: raise SystemExit('no error')\n",
+    )
+
+    assert "error" not in report
+
+
+def test_the_package_imports_without_its_drivers_and_the_sdk() -> None:
+    """With nothing but the standard library, the package itself imports."""
+    before = "".join(FINDER.format(name=name) for name in HEAVY)
+
+    assert "error" not in run("import openai_agents_session", before=before)
+
+
+def test_a_missing_sdk_is_not_disguised() -> None:
+    """Where it is the SDK that is missing, the error says so."""
+    report = run(IMPORT, before=FINDER.format(name="agents"))
+
+    assert report["error"] == "ModuleNotFoundError"
+    assert report["name"] == "agents"
+    assert "extra" not in report["message"]
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "name"),
+    [
+        ("", "ModuleNotFoundError", "redis.asyncio"),
+        ("import no_such_dependency", "ModuleNotFoundError", "no_such_dependency"),
+        ("raise ImportError('a broken build')", "ImportError", None),
+        ("raise RuntimeError('a broken build')", "RuntimeError", None),
+    ],
+    ids=["without its submodule", "without a dependency", "ImportError", "RuntimeError"],
+)
+def test_a_broken_driver_is_not_disguised(
+    tmp_path: Path, source: str, error: str, name: str | None
+) -> None:
+    """A redis package that is there but fails keeps its own words."""
+    (tmp_path / "redis").mkdir()
+    (tmp_path / "redis" / "__init__.py").write_text(source)
+
+    report = run(IMPORT, before=f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n")
+
+    assert report["error"] == error
+    assert report["name"] == name
+    assert "extra" not in report["message"]
+
+
+def test_a_bug_of_ours_is_not_disguised() -> None:
+    """An import that fails inside the package itself is not taken for a missing driver."""
+    report = run(IMPORT, before="import sys; sys.modules['openai_agents_session._base'] = None\n")
+
+    assert report["error"] == "ModuleNotFoundError"
+    assert report["name"] == "openai_agents_session._base"
+    assert "extra" not in report["message"]
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """A name that the package does not have is refused as Python does it."""
+    name = "Missing"
+    with pytest.raises(AttributeError, match="'openai_agents_session' has no attribute 'Missing'"):
+        getattr(openai_agents_session, name)
+    with pytest.raises(ImportError, match="cannot import name 'Missing'"):
+        exec(f"from openai_agents_session import {name}")
+
+
+def test_the_names_are_all_there() -> None:
+    """Each public name resolves, is listed by ``dir`` and comes with a star import."""
+    public = openai_agents_session.__all__
+    star: dict[str, object] = {}
+    exec("from openai_agents_session import *", star)
+
+    assert "RedisSession" in public
+    assert sorted(set(public)) == sorted(public)
+    for name in public:
+        assert name in dir(openai_agents_session)
+        assert star[name] is getattr(openai_agents_session, name)
+        assert getattr(openai_agents_session, name).__name__ == name
+
+
+def test_a_name_stays_the_same_object() -> None:
+    """Using a name twice, and by way of its module, gives one class."""
+    from openai_agents_session import RedisSession  # noqa: PLC0415 - the door is the subject
+    from openai_agents_session.redis import RedisSession as Direct  # noqa: PLC0415 - likewise
+
+    assert RedisSession is Direct
+    assert RedisSession is openai_agents_session.RedisSession
+    assert pickle.loads(pickle.dumps(RedisSession)) is RedisSession
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    """Type checkers read annotations of a package only with this marker (PEP 561)."""
+    assert files("openai_agents_session").joinpath("py.typed").is_file()
+
+
+def test_the_scripts_are_resources() -> None:
+    """The Lua files are found the way the library finds them, from a wheel or a zip as well."""
+    scripts = [
+        script
+        for script in files("openai_agents_session").joinpath("lua").iterdir()
+        if script.name.endswith(".lua")
+    ]
+
+    assert scripts
+    assert all("redis.call" in script.read_text("utf-8") for script in scripts)

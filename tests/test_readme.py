@@ -1,0 +1,166 @@
+"""The code in the README and on the pages of the documentation runs as it is written there.
+
+Two things are exchanged: the address of the Redis, for that of the tests' server, and
+the model that an agent has by default, for the local one of the examples.
+"""
+
+from __future__ import annotations
+
+import ast
+import gc
+import importlib.util
+import inspect
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from agents import Agent, Model, MultiProvider, Runner
+from redis.asyncio import Redis
+
+from openai_agents_session import RedisSession
+from tests.servers import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.redis
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOT_RUN = "<!-- not run -->"
+INCLUDE = '--8<-- "'
+ADDRESS = "redis://localhost:6379"
+
+# These run with nothing before them. On the other pages the reader knows the quick start.
+SELF_CONTAINED = {"README.md", "index.md", "quickstart.md"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of Python in a page."""
+
+    page: Path
+    line: int
+    code: str
+
+    async def run(self, names: dict[str, Any]) -> None:
+        """Run it as ``python -m asyncio`` would: ``await`` is allowed at the top level."""
+        # The empty lines make a traceback point into the page.
+        code = compile(
+            "\n" * self.line + self.code,
+            str(self.page),
+            "exec",
+            flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+            dont_inherit=True,
+        )
+        outcome = eval(code, names)
+        if code.co_flags & inspect.CO_COROUTINE:
+            await outcome
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return the page's Python, without what it says is not to be run."""
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(r"^( *)```python\b[^\n]*\n(.*?)^\1```$", text, re.DOTALL | re.MULTILINE)
+    return [
+        Block(page, text[: match.start(2)].count("\n"), textwrap.dedent(match[2]))
+        for match in found
+        if not text[: match.start()].rstrip().endswith(NOT_RUN)
+    ]
+
+
+def local_model() -> Model:
+    """Return the model of the examples, which are not on the import path."""
+    path = ROOT / "docs" / "examples" / "local_model.py"
+    spec = importlib.util.spec_from_file_location("local_model", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model: Model = module.LocalModel()
+    return model
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """The server that stands in for the one on the reader's machine."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def page_names(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Return an empty namespace; an agent without a model is given the local one."""
+    model = local_model()
+    monkeypatch.setattr(MultiProvider, "get_model", lambda _self, _name: model)
+    server.call("FLUSHALL")
+    yield {"__name__": "page"}
+    server.call("FLUSHALL")
+
+
+async def run_page(page: Path, names: dict[str, Any], server: RedisServer) -> None:
+    """Run a page's blocks one after the other, as a reader would."""
+    for block in blocks(page):
+        if INCLUDE in block.code:
+            continue
+        code = block.code.replace(ADDRESS, server.url)
+        await Block(block.page, block.line, code).run(names)
+        if "async def reply(" in code:  # defined only: see that it works
+            await names["reply"]("ada", "My name is Ada.")
+            assert await names["reply"]("ada", "What is my name?") == "Your name is Ada."
+    for value in names.values():  # what the page leaves to the application to close
+        if isinstance(value, Redis):
+            await value.aclose()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+async def test_the_code_of_a_page_runs(
+    page: Path, page_names: dict[str, Any], server: RedisServer
+) -> None:
+    """Nothing on the page raises, and closing as it says leaves nothing open."""
+    if page.name not in SELF_CONTAINED:
+        page_names |= {"Agent": Agent, "Runner": Runner, "RedisSession": RedisSession}
+        page_names |= {"agent": Agent(name="Assistant"), "message": "Hello"}
+        page_names["session"] = RedisSession.from_url("user-123", server.url)
+    await run_page(page, page_names, server)
+    if isinstance(session := page_names.get("session"), RedisSession):
+        await session.close()
+    del session
+    page_names.clear()
+    gc.collect()  # a connection that the page leaves open warns now, in this test
+
+
+async def test_the_quick_start_of_the_readme_remembers(
+    page_names: dict[str, Any], server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its agent knows in the second session what it was told in the first one."""
+    page = ROOT / "README.md"
+    assert any(ADDRESS in block.code for block in blocks(page))
+    await run_page(page, page_names, server)
+    assert capsys.readouterr().out.splitlines()[-1] == "Your name is Ada."
+    assert server.call("LLEN", "openai_agents_session:user-123") == 4
+    assert 0 < server.call("TTL", "openai_agents_session:user-123") <= 3600
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_includes_exists(page: Path) -> None:
+    """Each file that is shown is there; the tests of the examples run it."""
+    for name in re.findall(INCLUDE + r'([^"]+)"', page.read_text(encoding="utf-8")):
+        assert (ROOT / name).is_file(), name
+
+
+async def test_a_block_that_fails_fails_the_test(tmp_path: Path) -> None:
+    """What is found and run is what is written: an error in a page comes out, with its line."""
+    page = tmp_path / "page.md"
+    page.write_text(
+        f"# Page\n\n```python\nawait nothing\n```\n\n{NOT_RUN}\n```python\nraise\n```\n"
+        '- list\n\n  ```python title="x"\n  import asyncio\n\n  await asyncio.sleep(0)\n  ```\n'
+    )
+    first, second = blocks(page)
+    with pytest.raises(NameError, match="nothing") as raised:
+        await first.run({})
+    assert raised.traceback[-1].lineno == 3  # counted from 0
+    await second.run({})

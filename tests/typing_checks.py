@@ -1,0 +1,131 @@
+"""Calls as applications write them, for the type checker; never run.
+
+``ty check`` must accept every line, infer the asserted types, and find the errors that
+are marked: a marked line without an error is reported too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agents import Agent, Runner
+from agents.extensions.memory.encrypt_session import EncryptedSession
+from agents.memory import (
+    OpenAIResponsesCompactionSession,
+    Session,
+    SessionABC,
+    SessionSettings,
+)
+from typing_extensions import assert_type
+
+import openai_agents_session
+from openai_agents_session import RedisSession
+from openai_agents_session.redis import RedisSession as DirectRedisSession
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import redis
+    from agents import TResponseInputItem
+    from redis.asyncio import Redis, RedisCluster
+    from redis.asyncio.sentinel import Sentinel
+
+
+def construct(client: Redis, cluster: RedisCluster, sentinel: Sentinel) -> None:
+    """The constructor's arguments, by position and by name."""
+    assert_type(RedisSession("user-123", client), RedisSession)
+    RedisSession("user-123", client, "my_app", 3600)
+    RedisSession(session_id="user-123", redis_client=client, key_prefix="my_app", ttl=3600)
+    RedisSession("user-123", client, ttl=None, session_settings=None)
+    RedisSession("user-123", client, session_settings=SessionSettings(limit=50))
+    RedisSession("user-123", client, session_settings={"limit": 50})
+    RedisSession("user-123", cluster)
+    RedisSession("user-123", sentinel.master_for("main"))
+    assert_type(openai_agents_session.RedisSession("user-123", client), RedisSession)
+    assert_type(DirectRedisSession("user-123", client), RedisSession)
+
+
+def construct_from_url() -> None:
+    """``from_url`` is a plain call, and forwards the client's options."""
+    url = "redis://localhost:6379"
+    assert_type(RedisSession.from_url("user-123", url), RedisSession)
+    RedisSession.from_url(session_id="user-123", url=url, key_prefix="my_app", ttl=3600)
+    RedisSession.from_url("user-123", url, session_settings={"limit": 50})
+    RedisSession.from_url("user-123", url, max_connections=20, socket_timeout=2.5)
+
+
+async def use(session: RedisSession, items: list[TResponseInputItem]) -> None:
+    """What the methods take and return."""
+    assert_type(await session.get_items(), "list[TResponseInputItem]")
+    assert_type(await session.get_items(10), "list[TResponseInputItem]")
+    assert_type(await session.get_items(limit=None), "list[TResponseInputItem]")
+    assert_type(await session.add_items(items), None)
+    await session.add_items([{"role": "user", "content": "Hello"}])
+    assert_type(await session.pop_item(), "TResponseInputItem | None")
+    assert_type(await session.clear_session(), None)
+    assert_type(await session.replace_items(items), None)
+    assert_type(await session.ping(), bool)
+    assert_type(await session.close(), None)
+    assert_type(session.session_id, str)
+    async with session as entered:
+        assert_type(entered, RedisSession)
+    async with RedisSession.from_url("user-123", "redis://localhost") as made:
+        assert_type(made, RedisSession)
+
+
+class Audited(RedisSession):
+    """A subclass, as an application may write one."""
+
+    async def add_items(self, items: list[TResponseInputItem]) -> None:
+        """Append after looking."""
+        await super().add_items(items)
+
+
+async def subclass(client: Redis) -> None:
+    """A subclass stays itself through ``from_url`` and ``async with``."""
+    assert_type(Audited("user-123", client), Audited)
+    assert_type(Audited.from_url("user-123", "redis://localhost"), Audited)
+    async with Audited("user-123", client) as session:
+        assert_type(session, Audited)
+
+
+async def with_the_sdk(session: RedisSession) -> None:
+    """A session goes wherever the SDK takes one."""
+    agent = Agent(name="Assistant")
+    await Runner.run(agent, "Hello", session=session)
+    Runner.run_sync(agent, "Hello", session=session)
+    Runner.run_streamed(agent, "Hello", session=session)
+    structural: Session = session
+    nominal: SessionABC = session
+    encrypted = EncryptedSession("user-123", structural, encryption_key="secret")
+    compacted = OpenAIResponsesCompactionSession("user-123", session)
+    await Runner.run(agent, "Hello", session=encrypted)
+    await Runner.run(agent, "Hello", session=compacted)
+    await nominal.clear_session()
+
+
+def factory(make: Callable[[str], Session]) -> Session:
+    """A function that makes a session of any kind from its id."""
+    return make("user-123")
+
+
+factory(lambda session_id: RedisSession.from_url(session_id, "redis://localhost"))
+
+
+async def mistakes(client: Redis, synchronous: redis.Redis, session: RedisSession) -> None:
+    """Each of these is an error to a type checker."""
+    RedisSession()  # ty: ignore[missing-argument] - no arguments at all
+    RedisSession("user-123")  # ty: ignore[missing-argument] - no client
+    RedisSession(123, client)  # ty: ignore[invalid-argument-type] - an id is text
+    RedisSession("user-123", synchronous)  # ty: ignore[invalid-argument-type] - not asynchronous
+    RedisSession("user-123", "redis://localhost")  # ty: ignore[invalid-argument-type] - a URL
+    RedisSession("user-123", client, ttl="1h")  # ty: ignore[invalid-argument-type] - seconds
+    RedisSession("user-123", client, ttl_seconds=60)  # ty: ignore[unknown-argument] - it is ttl
+    RedisSession("user-123", client, "app", 60, None)  # ty: ignore[too-many-positional-arguments] - by name only
+    RedisSession.from_url("user-123")  # ty: ignore[missing-argument] - no URL
+    await RedisSession.from_url("user-123", "redis://localhost")  # ty: ignore[invalid-await] - a plain call
+    await session.add_items("Hello")  # ty: ignore[invalid-argument-type] - a list of items
+    await session.get_items(limit="10")  # ty: ignore[invalid-argument-type] - a number
+    forgotten: list[TResponseInputItem] = session.get_items()  # ty: ignore[invalid-assignment] - no await
+    pending: Awaitable[list[TResponseInputItem]] = session.get_items()
+    del forgotten, pending
