@@ -9,7 +9,6 @@ answer is passed on.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import socket
 import struct
@@ -79,6 +78,8 @@ class FaultyProxy:
         self._answers_flow.set()
         self._held = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._bugs: list[Exception] = []
 
     @property
     def url(self) -> str:
@@ -110,48 +111,51 @@ class FaultyProxy:
         trace: TracebackType | None,
     ) -> None:
         self._listener.close()
-        while self._tasks:
-            tasks = list(self._tasks)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:  # of tasks that did not come to their end
+            writer.close()
         await self._listener.wait_closed()
+        if self._bugs:
+            raise self._bugs[0]
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         task = asyncio.ensure_future(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward in both directions until either side ends or the proxy cuts."""
-        writers = [writer]
-        ways: list[asyncio.Task[None]] = []
         try:
             from_server, to_server = await asyncio.open_connection(
                 self._server.host, self._server.port
             )
-            writers.append(to_server)
-            asked: deque[bytes] = deque()  # the commands whose answers are outstanding
-            ways = [
-                asyncio.ensure_future(self._forward_requests(reader, to_server, asked)),
-                asyncio.ensure_future(self._forward_answers(from_server, writer, asked)),
-            ]
+        except OSError:  # the server is down: the client sees its connection end
+            self._close(writer)
+            return
+        self._writers.add(to_server)
+        asked: deque[bytes] = deque()  # the commands whose answers are outstanding
+        ways = [
+            asyncio.ensure_future(self._forward_requests(reader, to_server, asked)),
+            asyncio.ensure_future(self._forward_answers(from_server, writer, asked)),
+        ]
+        try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        except OSError:
-            pass  # the server is down: the client sees its connection end
         finally:
+            self._close(writer, to_server)
             for way in ways:
                 way.cancel()
-            outcomes = await asyncio.gather(*ways, return_exceptions=True)
-            for end in writers:
-                end.close()
-            for end in writers:
-                with contextlib.suppress(OSError):
-                    await end.wait_closed()
-        for outcome in outcomes:
-            # An end that broke off is a fault as intended; anything else is the proxy's own.
-            if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
-                raise outcome
+            for outcome in await asyncio.gather(*ways, return_exceptions=True):
+                # An end that broke off is as intended; anything else is the proxy's own.
+                if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
+                    self._bugs.append(outcome)
+
+    def _close(self, *writers: asyncio.StreamWriter) -> None:
+        for writer in writers:
+            writer.close()
+            self._writers.discard(writer)
 
     async def _forward_requests(
         self, client: asyncio.StreamReader, server: asyncio.StreamWriter, asked: deque[bytes]

@@ -18,13 +18,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import secrets
 import sys
 from functools import cache
-from hashlib import sha1
 from importlib.resources import files
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar
+from os import urandom
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from redis.client import NEVER_DECODE
@@ -34,7 +33,6 @@ from redis.exceptions import (
     AuthorizationError,
     ClusterDownError,
     ConnectionError,
-    NoScriptError,
     ResponseError,
     TimeoutError,
     WatchError,
@@ -43,7 +41,7 @@ from redis.exceptions import (
 from openai_agents_session._base import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from redis.asyncio import Redis, RedisCluster
 
@@ -63,19 +61,20 @@ _NOT_RETRIED = (AuthenticationError, AuthorizationError)  # both are ConnectionE
 _logger = logging.getLogger("openai_agents_session")
 _without_scripts: WeakSet[Redis | RedisCluster] = WeakSet()
 
-_T = TypeVar("_T")
+
+def _script(name: str) -> bytes:
+    """Return a file of ``lua/`` as it is sent: without comments and indentation.
+
+    Sent whole each time: a digest would save one microsecond of a hundred, and cost a
+    second round trip wherever the server does not know it yet or any more.
+    """
+    text = (files("openai_agents_session") / "lua" / f"{name}.lua").read_text()
+    lines = (line.partition("--")[0].strip() for line in text.splitlines())
+    return "\n".join(filter(None, lines)).encode()
 
 
-class _Script:
-    """A file of ``lua/`` and the digest by which the server knows it."""
-
-    def __init__(self, name: str) -> None:
-        self.text = (files("openai_agents_session") / "lua" / f"{name}.lua").read_text()
-        self.digest = sha1(self.text.encode()).hexdigest()  # noqa: S324 - as EVALSHA asks
-
-
-_APPEND, _CLEAR, _POP = _Script("append"), _Script("clear"), _Script("pop")
-_REPLACE, _SWAP = _Script("replace"), _Script("swap")
+_APPEND, _CLEAR, _POP = _script("append"), _script("clear"), _script("pop")
+_REPLACE, _SWAP = _script("replace"), _script("swap")
 
 
 class RedisList:
@@ -92,14 +91,15 @@ class RedisList:
         self._key = key.encode()
         self._token_stem = b"{" + _hash_tag(self._key) + b"}~"
         self._ttl = ttl
+        self._scripts = client not in _without_scripts
 
     async def read(self, start: int, stop: int) -> list[bytes]:
         """Return the records from one index to another, both included, as ``LRANGE`` counts."""
-        return await _sent_again(lambda: self._command("LRANGE", self._key, start, stop))
+        return await self._sent_again("LRANGE", self._key, start, stop)
 
     async def length(self) -> int:
         """Return how many records there are."""
-        return await _sent_again(lambda: self._command("LLEN", self._key))
+        return await self._sent_again("LLEN", self._key)
 
     async def exists(self) -> bool:
         """Return whether there is any record; asked once, for a sign of life."""
@@ -113,10 +113,11 @@ class RedisList:
     async def clear(self) -> None:
         """Delete the list."""
         if await self._run(_CLEAR) is _NO_SCRIPTS:
-            await settle(self._command("UNLINK", self._key))
+            # Like LLEN in the script, and unlike UNLINK, it refuses a key of another type.
+            await settle(self._command("LTRIM", self._key, 1, 0))
 
     async def pop(self) -> tuple[bool, bytes | None]:
-        """Remove the newest record if it is plainly a JSON object.
+        """Remove the newest record if it looks like a JSON object, from { to }.
 
         Returns:
             (True, the record); (True, None) from an empty list; (False, None) when only
@@ -130,8 +131,7 @@ class RedisList:
     async def replace(self, records: Sequence[bytes]) -> None:
         """Put a batch in the place of everything."""
         if await self._run(_REPLACE, *records) is _NO_SCRIPTS:
-            push = [("RPUSH", self._key, *records)] if records else []
-            await settle(self._transaction(("UNLINK", self._key), *push))
+            await settle(self._transaction(*self._replacement(records)))
 
     async def swap(
         self, oldest: Sequence[bytes], newest: Sequence[bytes], records: Sequence[bytes]
@@ -148,45 +148,63 @@ class RedisList:
             return await settle(self._watched_swap(oldest, newest, records))
         return answer == 1
 
-    async def _run(self, script: _Script, *arguments: int | bytes) -> Any:
+    async def _run(self, script: bytes, *arguments: int | bytes) -> Any:
         """Run a write script once, whatever becomes of its answers and of the caller."""
-        if self._client in _without_scripts:
+        if not self._scripts:
             return _NO_SCRIPTS
-        token = self._token_stem + secrets.token_urlsafe(16).encode()
-        operands = (2, self._key, token, TOKEN_SECONDS, self._ttl or 0, *arguments)
-
-        async def send() -> Any:
-            try:
-                return await self._command("EVALSHA", script.digest, *operands)
-            except NoScriptError:  # the first time on this server, or since it started
-                return await self._command("EVAL", script.text, *operands)
-
+        token = self._token_stem + urandom(16).hex().encode()
+        keys_and_life = (2, self._key, token, TOKEN_SECONDS, self._ttl or 0)
+        command = ("EVAL", script, *keys_and_life, *arguments)
         try:
-            return await _sent_again(send)
+            return await self._sent_again(*command)
         except asyncio.CancelledError as cancellation:
             # What was sent may be done or not. Sent again, it is done, and once.
-            return await settle(_sent_again(send), cancellation)
+            return await settle(self._sent_again(*command), cancellation)
         except ResponseError as exc:
             if not _scripts_refused(exc):
                 raise
-            _without_scripts.add(self._client)
-            _logger.warning(
-                "The Redis server refuses scripts (EVALSHA): writes use MULTI/EXEC instead, and "
-                "an answer that is lost may double or lose a write."
-            )
+            self._scripts = False
+            if self._client not in _without_scripts:
+                _without_scripts.add(self._client)
+                _logger.warning(
+                    "The Redis server refuses scripts (EVAL): writes use MULTI/EXEC instead, and "
+                    "an answer that is lost may double or lose a write."
+                )
             return _NO_SCRIPTS
 
-    def _command(self, *arguments: Any) -> Awaitable[Any]:
-        # Undecoded, because one record that is not UTF-8 would fail the whole reply.
-        return self._client.execute_command(*arguments, **{NEVER_DECODE: True})
+    def _command(self, *command: Any) -> Awaitable[Any]:
+        return self._client.execute_command(*command, **_UNDECODED)
+
+    def _sent_again(self, *command: Any) -> Awaitable[Any]:
+        """Send a command, and again while its answer is lost, for about a second.
+
+        redis-py sends with ``asyncio.wait_for``, which up to Python 3.11 returns as if
+        nothing had been when a cancellation meets a result. 3.11 counts cancellations, so
+        none is lost; 3.10 does not, and there a command has a task of its own.
+
+        Raises:
+            redis.exceptions.ConnectionError, redis.exceptions.TimeoutError: as the last
+                attempt ended, or after ``PATIENCE_SECONDS``.
+        """
+        attempts = _attempts(self._client, command)
+        return attempts if sys.version_info >= (3, 11) else settle(attempts)
 
     async def _transaction(self, *commands: tuple[Any, ...]) -> None:
         async with self._client.pipeline(transaction=True) as pipe:
-            for command in commands:
-                pipe.execute_command(*command)
-            if self._ttl is not None:
-                pipe.execute_command("EXPIRE", self._key, self._ttl)
+            self._queue(pipe, *commands)
             await pipe.execute()
+
+    def _queue(self, pipe: Any, *commands: tuple[Any, ...]) -> None:
+        for command in commands:
+            pipe.execute_command(*command)
+        if self._ttl is not None:
+            pipe.execute_command("EXPIRE", self._key, self._ttl)
+
+    def _replacement(self, records: Sequence[bytes]) -> list[tuple[Any, ...]]:
+        """The commands that leave these records alone in the list, and its expiry as it is."""
+        if not records:
+            return [("LTRIM", self._key, 1, 0)]
+        return [("RPUSH", self._key, *records), ("LTRIM", self._key, -len(records), -1)]
 
     async def _watched_swap(
         self, oldest: Sequence[bytes], newest: Sequence[bytes], records: Sequence[bytes]
@@ -194,20 +212,13 @@ class RedisList:
         """``swap`` without scripts: read under ``WATCH``, then one transaction."""
         async with self._client.pipeline(transaction=True) as pipe:
             await pipe.watch(self._key)
-            reading: Any = pipe.execute_command("LRANGE", self._key, 0, -1, **{NEVER_DECODE: True})
+            reading: Any = pipe.execute_command("LRANGE", self._key, 0, -1, **_UNDECODED)
             found: list[bytes] = await reading
             end = len(found) - len(newest)
             if end < len(oldest) or found[: len(oldest)] != [*oldest] or found[end:] != [*newest]:
                 return False
             pipe.multi()
-            for _ in newest:
-                pipe.execute_command("RPOP", self._key)
-            if oldest:
-                pipe.execute_command("LTRIM", self._key, len(oldest), -1)
-            if records:
-                pipe.execute_command("RPUSH", self._key, *records)
-            if self._ttl is not None:
-                pipe.execute_command("EXPIRE", self._key, self._ttl)
+            self._queue(pipe, *self._replacement([*found[len(oldest) : end], *records]))
             try:
                 await pipe.execute()
             except WatchError:
@@ -216,6 +227,7 @@ class RedisList:
 
 
 _NO_SCRIPTS = object()
+_UNDECODED = {NEVER_DECODE: True}  # one record that is not UTF-8 would fail the whole reply
 _PATIENCE_OVER = "patience is over"
 
 
@@ -226,43 +238,29 @@ def _scripts_refused(error: ResponseError) -> bool:
     return unknown or ("no permissions to run" in text and "'eval" in text)
 
 
-def _sent_again(send: Callable[[], Awaitable[_T]]) -> Awaitable[_T]:
-    """Send an operation, and again while its answer is lost, for about a second.
-
-    redis-py sends with ``asyncio.wait_for``, which up to Python 3.11 returns as if nothing
-    had been when a cancellation meets a result. 3.11 counts cancellations, so none is
-    lost; 3.10 does not, and there an operation has a task of its own.
-
-    Raises:
-        redis.exceptions.ConnectionError, redis.exceptions.TimeoutError: as the last
-            attempt ended, or after ``PATIENCE_SECONDS``.
-    """
-    attempts = _attempts(send)
-    return attempts if sys.version_info >= (3, 11) else settle(attempts)
-
-
-async def _attempts(send: Callable[[], Awaitable[_T]]) -> _T:
+async def _attempts(client: Redis | RedisCluster, command: tuple[Any, ...]) -> Any:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task(loop)
     if task is None:
         raise RuntimeError("a session is used inside an asyncio task")
     heard = task.cancelling() if sys.version_info >= (3, 11) else 0
-    began = loop.time()
     # asyncio.timeout would do, at three times the cost, which every operation pays.
     patience = loop.call_later(PATIENCE_SECONDS, task.cancel, _PATIENCE_OVER)
+    pause = given_up = 0.0
     try:
-        for attempt in count():
+        while True:
             try:
-                answer = await send()
+                answer = await client.execute_command(*command, **_UNDECODED)
                 break
             except _NOT_RETRIED:
                 raise
             except _RETRIED:
-                if attempt and loop.time() - began > RETRY_SECONDS:
+                given_up = given_up or loop.time() + RETRY_SECONDS
+                if loop.time() > given_up:
                     raise
             # At once after the first loss; then later and later, and not in step.
-            jitter = random.random() if attempt else 0  # noqa: S311 - no secret
-            await asyncio.sleep(min(0.02 * 2**attempt, 0.4) * jitter)
+            await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
+            pause = min(2 * pause or 0.02, 0.4)
     except asyncio.CancelledError as exc:
         if exc.args != (_PATIENCE_OVER,):
             raise

@@ -164,7 +164,7 @@ def _plain_leaf(value: str | int | float) -> str | int | float:  # noqa: PYI041 
 def _dump(model: Any) -> object:
     try:
         return model.model_dump(mode="json")
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - whatever it is, the item cannot be stored
         raise _NotJSONError(f"dumping its {_name(model)} raised {_name(exc)}") from None
 
 

@@ -117,7 +117,14 @@ class RedisSession(BaseSession):
             TypeError: as for the class.
         """
         single = client_options.pop("single_connection_client", False)
-        pool = BlockingConnectionPool.from_url(url, **client_options)
+        try:
+            pool = BlockingConnectionPool.from_url(url, **client_options)
+        except ValueError:
+            raise ValueError(
+                "redis-py cannot read the url or an option in it; it must look like "
+                "redis://[user:password@]host:port/db, rediss://… or unix:///path, with other "
+                "characters than letters and digits percent-encoded in the password"
+            ) from None  # redis-py's error may quote the password
         client = Redis(connection_pool=pool, single_connection_client=single)
         session = cls(session_id, client, key_prefix, ttl, session_settings=session_settings)
         session._owned_client = client
@@ -175,7 +182,9 @@ class RedisSession(BaseSession):
             item = deserialize(record)
             if item is not None:
                 return item
-            await self._records.append([record])  # Lua could read it, Python cannot
+            # It only looked readable. Should the process end before the record is back,
+            # what is lost is one that nobody can read.
+            await self._records.append([record])
         while True:
             records, items = await self._read_newest(1)
             if not items or items[0] is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 from statistics import median
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
@@ -19,24 +20,25 @@ async def medians(
     """Run every contender once an iteration and return each one's median in microseconds.
 
     Interleaved, so that what else happens on the machine meets all of them alike; in a
-    changing order, so that none always runs behind the same other; without the garbage
+    random order, so that none always runs behind the same other; without the garbage
     collector, whose runs hit whoever happens to be measured.
     """
     names = list(contenders)
     times: dict[str, list[int]] = {name: [] for name in names}
+    order = random.Random(0)
     gc.collect()
     gc.disable()
     try:
         for number in range(-warmup, iterations):
-            shift = number % len(names)
-            for name in names[shift:] + names[:shift]:
+            order.shuffle(names)
+            for name in names:
                 start = perf_counter_ns()
                 await contenders[name]()
                 if number >= 0:
                     times[name].append(perf_counter_ns() - start)
     finally:
         gc.enable()
-    return {name: median(values) / 1000 for name, values in times.items()}
+    return {name: median(times[name]) / 1000 for name in contenders}
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,7 +1,8 @@
 -- Deletes the session. Where there is none, nothing changes and no token is needed.
 -- ARGV: seconds the token is kept.
 local list, token, token_seconds = KEYS[1], KEYS[2], ARGV[1]
-if redis.call('EXISTS', token) == 0 and redis.call('UNLINK', list) == 1 then
+if redis.call('EXISTS', token) == 0 and redis.call('LLEN', list) > 0 then
+  redis.call('UNLINK', list)
   redis.call('SET', token, '', 'EX', token_seconds)
 end
 return 1
