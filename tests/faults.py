@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 WRITES = frozenset({b"EVAL", b"EVALSHA", b"EXEC", b"RPOP", b"RPUSH", b"UNLINK"})
-NOT_DONE = (b"-", b"*-1", b"_")
-"""How an answer begins that says nothing was written: an error, an EXEC given up (null)."""
+NOT_DONE = (b"-", b"+QUEUED", b"*-1", b"_")
+"""How an answer begins when nothing was written: an error; a command that waits for EXEC;
+null, of an EXEC that gave up."""
 
 _LENGTH_OF_STRING = frozenset(b"$=!")
 _LENGTH_OF_ARRAY = {ord("*"): 1, ord("~"): 1, ord(">"): 1, ord("%"): 2}

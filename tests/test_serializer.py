@@ -486,7 +486,10 @@ def test_any_record_is_read_or_none(record: bytes | str) -> None:
 @example(['{"k":"\\ud800"}', b"", "{}"])
 def test_many_records_are_read_like_each(records: list[bytes | str]) -> None:
     """Reading records together gives for each what reading it alone gives, in order."""
-    assert same(deserialize_all(records), [deserialize(record) for record in records])
+    items, unreadable = deserialize_all(records)
+
+    assert same(items, [deserialize(record) for record in records])
+    assert unreadable == items.count(None)
 
 
 @relaxed

@@ -7,7 +7,8 @@ that ``import openai_agents_session`` costs nothing and asks for no extra.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False  # to import typing for it would cost more than all the rest
 
 if TYPE_CHECKING:
     from openai_agents_session.redis import RedisSession
@@ -18,26 +19,28 @@ __all__ = ["RedisSession"]
 _BACKENDS = {"RedisSession": ("redis", "redis", "redis")}
 
 
-def __getattr__(name: str) -> object:
-    """Import a backend on first use (PEP 562) and keep it for the next."""
-    if name not in _BACKENDS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - paid for by those who use a backend
+if not TYPE_CHECKING:  # or every misspelt name would pass for an object
 
-    module, extra, driver = _BACKENDS[name]
-    try:
-        backend = getattr(import_module(f"{__name__}.{module}"), name)
-    except ModuleNotFoundError as exc:
-        # Only a driver that is not there: any other failure keeps its own words.
-        if (exc.name or "").partition(".")[0] != driver or sys.modules.get(driver):
-            raise
-        raise ImportError(
-            f"{name} requires the '{extra}' extra. "
-            f"Install it with: pip install 'openai-agents-session[{extra}]'",
-            name=driver,
-        ) from exc
-    globals()[name] = backend
-    return backend
+    def __getattr__(name: str) -> object:
+        """Import a backend on first use (PEP 562) and keep it for the next."""
+        if name not in _BACKENDS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module  # noqa: PLC0415 - paid for by those who use a backend
+
+        module, extra, driver = _BACKENDS[name]
+        try:
+            backend = getattr(import_module(f"{__name__}.{module}"), name)
+        except ModuleNotFoundError as exc:
+            # Only a driver that is not there: any other failure keeps its own words.
+            if (exc.name or "").partition(".")[0] != driver or sys.modules.get(driver):
+                raise
+            raise ImportError(
+                f"{name} requires the '{extra}' extra. "
+                f"Install it with: pip install 'openai-agents-session[{extra}]'",
+                name=driver,
+            ) from exc
+        globals()[name] = backend
+        return backend
 
 
 def __dir__() -> list[str]:

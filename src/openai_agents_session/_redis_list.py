@@ -91,6 +91,7 @@ class RedisList:
         self._key = key.encode()
         self._token_stem = b"{" + _hash_tag(self._key) + b"}~"
         self._ttl = ttl
+        self._seconds = (b"%d" % TOKEN_SECONDS, b"%d" % (ttl or 0))
         self._scripts = client not in _without_scripts
 
     async def read(self, start: int, stop: int) -> list[bytes]:
@@ -153,8 +154,7 @@ class RedisList:
         if not self._scripts:
             return _NO_SCRIPTS
         token = self._token_stem + urandom(16).hex().encode()
-        keys_and_life = (2, self._key, token, TOKEN_SECONDS, self._ttl or 0)
-        command = ("EVAL", script, *keys_and_life, *arguments)
+        command = ("EVAL", script, 2, self._key, token, *self._seconds, *arguments)
         try:
             return await self._sent_again(*command)
         except asyncio.CancelledError as cancellation:

@@ -70,15 +70,18 @@ def deserialize(record: bytes | str) -> TResponseInputItem | None:
     return cast("TResponseInputItem", item) if type(item) is dict else None
 
 
-def deserialize_all(records: Sequence[bytes | str]) -> list[TResponseInputItem | None]:
-    """Return what ``deserialize`` returns for each record, in order."""
+def deserialize_all(
+    records: Sequence[bytes | str],
+) -> tuple[list[TResponseInputItem | None], int]:
+    """Return what ``deserialize`` returns for each record, and how often that is None."""
     try:
         items = [from_json(record) for record in records]
+        if {dict}.issuperset(map(type, items)):
+            return items, 0
     except (ValueError, TypeError):
-        return [deserialize(record) for record in records]
-    if {dict}.issuperset(map(type, items)):
-        return items
-    return [item if type(item) is dict else None for item in items]
+        pass
+    items = [deserialize(record) for record in records]
+    return items, items.count(None)
 
 
 def _serialize_item(position: int, item: object) -> bytes:

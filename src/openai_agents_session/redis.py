@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from agents.memory.session_settings import resolve_session_limit
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
@@ -148,7 +148,7 @@ class RedisSession(BaseSession):
         if wanted is not None and wanted <= 0:
             return []
         _, items = await self._read_newest(wanted)
-        return [item for item in items if item is not None]
+        return items
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Append a batch, whole and contiguous, exactly once.
@@ -186,10 +186,10 @@ class RedisSession(BaseSession):
             # what is lost is one that nobody can read.
             await self._records.append([record])
         while True:
-            records, items = await self._read_newest(1)
-            if not items or items[0] is None:
+            newest, items = await self._read_newest(1)
+            if not items:
                 return None
-            if await self._records.swap([], records, records[1:]):
+            if await self._records.swap([], newest, newest[1:]):
                 return items[0]
 
     async def clear_session(self) -> None:
@@ -261,8 +261,8 @@ class RedisSession(BaseSession):
         records = await self._open_records().read(-limit - 1, -1)
         complete = len(records) <= limit
         records = records[-limit:]
-        items = [item for item in deserialize_all(records) if item is not None]
-        if len(items) < len(records):
+        items, unreadable = deserialize_all(records)
+        if unreadable:
             return None
 
         async def replace_suffix(start: int, output: list[TResponseInputItem]) -> bool:
@@ -272,7 +272,7 @@ class RedisSession(BaseSession):
             oldest = await self._prunable(prune_prefix, limit, len(newest)) if prune_prefix else []
             return await self._open_records().swap(oldest, newest, serialize(output))
 
-        return CompactionSnapshot(items, complete, replace_suffix)
+        return CompactionSnapshot(cast("list[TResponseInputItem]", items), complete, replace_suffix)
 
     async def _prunable(
         self, prune: Callable[[TResponseInputItem], bool], step: int, kept: int
@@ -293,31 +293,31 @@ class RedisSession(BaseSession):
 
     async def _read_newest(
         self, wanted: int | None
-    ) -> tuple[list[bytes], list[TResponseInputItem | None]]:
-        """Return the newest records and their items, from the oldest that is wanted on.
+    ) -> tuple[list[bytes], list[TResponseInputItem]]:
+        """Return the newest readable items, and the records from the oldest of them on.
 
         Args:
-            wanted: how many readable items at most; None for all.
+            wanted: how many items at most; None for all.
         """
         wanted = min(wanted or MAX_LENGTH, MAX_LENGTH)
         window = wanted
         while True:
             records = await self._open_records().read(-window, -1)
-            items = deserialize_all(records)
-            unreadable = items.count(None)
+            items, unreadable = deserialize_all(records)
             if not unreadable:
-                return records, items
+                return records, cast("list[TResponseInputItem]", items)
             if len(records) - unreadable >= wanted or len(records) < window:
                 break
             window *= 2  # older records fill up
-        readable = [index for index, item in enumerate(items) if item is not None]
-        first = readable[-wanted] if len(readable) >= wanted else 0
+        indexes = [index for index, item in enumerate(items) if item is not None][-wanted:]
+        first = indexes[0] if len(indexes) == wanted else 0
+        readable = [item for item in items[first:] if item is not None]
         _logger.warning(
             "Passed over %d unreadable record(s) of session %r",
-            items[first:].count(None),
+            len(items) - first - len(readable),
             self.session_id,
         )
-        return records[first:], items[first:]
+        return records[first:], readable
 
     def _open_records(self) -> RedisList:
         if self._closed:

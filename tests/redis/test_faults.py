@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import redis.asyncio as redis_asyncio
 from agents.extensions.memory import RedisSession as SdkRedisSession
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, RedisError
 
 from openai_agents_session import RedisSession
 from tests.faults import FaultyProxy, first, one_in
 from tests.servers import sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterator
 
     from agents import TResponseInputItem
     from agents.memory import SessionABC
@@ -195,16 +195,34 @@ async def test_losses_without_end_are_the_client_librarys_own_error(
 async def test_the_same_faults_do_harm_where_nothing_is_done_about_them(
     redis_server: Endpoint, key_prefix: str, client_kind: str, reset: bool
 ) -> None:
-    """The SDK's own session raises for what it wrote, or loses what it popped."""
+    """The SDK's own session raises for what it wrote, and loses what it popped."""
     async with (
         FaultyProxy(redis_server, one_in(10, seed=3), reset=reset) as proxy,
         client_of(proxy, client_kind) as client,
     ):
         session = SdkRedisSession("s", redis_client=client, key_prefix=key_prefix)
-        raised = [await error_of(session.add_items(batch_of(number))) for number in range(100)]
+        raised = sum([await fails(session.add_items(batch_of(each))) for each in range(100)])
         written = await session.get_items()
-        popped = [await outcome_of(session.pop_item()) for _ in range(100)]
-        kept = await session.get_items()
-        session = SdkRedisSession("s", redis_client=client, key_prefix=key_prefix)
-        assert proxy.cuts >= 10
-        assert 0
+        assert written == batches_of(range(100))
+        assert raised == proxy.cuts > 0  # for batches that are there, as they should be
+
+        proxy.cuts = 0
+        handed_out: list[TResponseInputItem | None] = []
+
+        async def take() -> None:
+            handed_out.append(await session.pop_item())
+
+        raised = sum([await fails(take()) for _ in range(100)])
+        known = handed_out + await session.get_items()
+        lost = [each for each in written if each not in known]
+        assert len(lost) == proxy.cuts > 0
+        assert raised == (proxy.cuts if client_kind == "from_url" else 0)
+
+
+async def fails(operation: Awaitable[object]) -> bool:
+    """Whether an operation raises an error of redis-py's."""
+    try:
+        await operation
+    except RedisError:
+        return True
+    return False
