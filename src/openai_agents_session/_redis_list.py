@@ -20,12 +20,14 @@ import logging
 import random
 import sys
 from functools import cache
+from hashlib import sha1
 from importlib.resources import files
 from itertools import count
 from os import urandom
-from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
+from redis.asyncio import RedisCluster
 from redis.client import NEVER_DECODE
 from redis.crc import key_slot
 from redis.exceptions import (
@@ -33,6 +35,8 @@ from redis.exceptions import (
     AuthorizationError,
     ClusterDownError,
     ConnectionError,
+    NoScriptError,
+    RedisError,
     ResponseError,
     TimeoutError,
     WatchError,
@@ -43,7 +47,7 @@ from openai_agents_session._base import settle
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from redis.asyncio import Redis, RedisCluster
+    from redis.asyncio import Redis
 
 TOKEN_SECONDS = 60
 """How long the server remembers a write."""
@@ -59,22 +63,41 @@ _RETRIED = (ConnectionError, TimeoutError, ClusterDownError)
 _NOT_RETRIED = (AuthenticationError, AuthorizationError)  # both are ConnectionErrors in redis-py
 
 _logger = logging.getLogger("openai_agents_session")
-_without_scripts: WeakSet[Redis | RedisCluster] = WeakSet()
 
 
-def _script(name: str) -> bytes:
-    """Return a file of ``lua/`` as it is sent: without comments and indentation.
+class _Script:
+    """A file of ``lua/``, and the digest by which a server that has run it knows it."""
 
-    Sent whole each time: a digest would save one microsecond of a hundred, and cost a
-    second round trip wherever the server does not know it yet or any more.
+    def __init__(self, name: str) -> None:
+        text = (files("openai_agents_session") / "lua" / f"{name}.lua").read_text()
+        lines = (line.partition("--")[0].strip() for line in text.splitlines())
+        self.text = "\n".join(filter(None, lines)).encode()  # comments need not travel
+        self.digest = sha1(self.text).hexdigest()  # noqa: S324 - the digest that EVALSHA takes
+
+
+_APPEND, _CLEAR, _POP = _Script("append"), _Script("clear"), _Script("pop")
+_REPLACE, _SWAP = _Script("replace"), _Script("swap")
+
+
+class _ClientNotes:
+    """What was learnt of a client, for all sessions on it.
+
+    Attributes:
+        refused: whether the server takes no scripts.
+        sent: the scripts that it was sent, and so knows, unless it was restarted.
+        resends: whether redis-py sends commands again by itself.
     """
-    text = (files("openai_agents_session") / "lua" / f"{name}.lua").read_text()
-    lines = (line.partition("--")[0].strip() for line in text.splitlines())
-    return "\n".join(filter(None, lines)).encode()
+
+    def __init__(self, client: Redis | RedisCluster) -> None:
+        self.refused = False
+        self.sent: set[_Script] = set()
+        self.resends = isinstance(client, RedisCluster) or any(
+            client.get_connection_kwargs().get(option)
+            for option in ("retry", "retry_on_error", "retry_on_timeout")
+        )
 
 
-_APPEND, _CLEAR, _POP = _script("append"), _script("clear"), _script("pop")
-_REPLACE, _SWAP = _script("replace"), _script("swap")
+_notes: WeakKeyDictionary[Redis | RedisCluster, _ClientNotes] = WeakKeyDictionary()
 
 
 class RedisList:
@@ -92,7 +115,7 @@ class RedisList:
         self._token_stem = b"{" + _hash_tag(self._key) + b"}~"
         self._ttl = ttl
         self._seconds = (b"%d" % TOKEN_SECONDS, b"%d" % (ttl or 0))
-        self._scripts = client not in _without_scripts
+        self._notes = _notes.get(client) or _notes.setdefault(client, _ClientNotes(client))
 
     async def read(self, start: int, stop: int) -> list[bytes]:
         """Return the records from one index to another, both included, as ``LRANGE`` counts."""
@@ -149,28 +172,35 @@ class RedisList:
             return await settle(self._watched_swap(oldest, newest, records))
         return answer == 1
 
-    async def _run(self, script: bytes, *arguments: int | bytes) -> Any:
+    async def _run(self, script: _Script, *arguments: int | bytes) -> Any:
         """Run a write script once, whatever becomes of its answers and of the caller."""
-        if not self._scripts:
+        notes = self._notes
+        if notes.refused:
             return _NO_SCRIPTS
         token = self._token_stem + urandom(16).hex().encode()
-        command = ("EVAL", script, 2, self._key, token, *self._seconds, *arguments)
+        operands = (2, self._key, token, *self._seconds, *arguments)
         try:
-            return await self._sent_again(*command)
+            if script in notes.sent:
+                try:
+                    return await self._sent_again("EVALSHA", script.digest, *operands)
+                except NoScriptError:
+                    pass  # it was restarted, or this is another node of the cluster
+            answer = await self._sent_again("EVAL", script.text, *operands)
         except asyncio.CancelledError as cancellation:
             # What was sent may be done or not. Sent again, it is done, and once.
-            return await settle(self._sent_again(*command), cancellation)
+            return await settle(self._sent_again("EVAL", script.text, *operands), cancellation)
         except ResponseError as exc:
             if not _scripts_refused(exc):
                 raise
-            self._scripts = False
-            if self._client not in _without_scripts:
-                _without_scripts.add(self._client)
+            if not notes.refused:
+                notes.refused = True
                 _logger.warning(
                     "The Redis server refuses scripts (EVAL): writes use MULTI/EXEC instead, and "
                     "an answer that is lost may double or lose a write."
                 )
             return _NO_SCRIPTS
+        notes.sent.add(script)
+        return answer
 
     def _command(self, *command: Any) -> Awaitable[Any]:
         return self._client.execute_command(*command, **_UNDECODED)
@@ -186,7 +216,7 @@ class RedisList:
             redis.exceptions.ConnectionError, redis.exceptions.TimeoutError: as the last
                 attempt ended, or after ``PATIENCE_SECONDS``.
         """
-        attempts = _attempts(self._client, command)
+        attempts = _attempts(self._client, command, self._notes.resends)
         return attempts if sys.version_info >= (3, 11) else settle(attempts)
 
     async def _transaction(self, *commands: tuple[Any, ...]) -> None:
@@ -238,40 +268,60 @@ def _scripts_refused(error: ResponseError) -> bool:
     return unknown or ("no permissions to run" in text and "'eval" in text)
 
 
-async def _attempts(client: Redis | RedisCluster, command: tuple[Any, ...]) -> Any:
+async def _attempts(
+    client: Redis | RedisCluster, command: tuple[Any, ...], client_resends: bool
+) -> Any:
     loop = asyncio.get_running_loop()
-    task = asyncio.current_task(loop)
-    if task is None:
-        raise RuntimeError("a session is used inside an asyncio task")
-    heard = task.cancelling() if sys.version_info >= (3, 11) else 0
-    # asyncio.timeout would do, at three times the cost, which every operation pays.
-    patience = loop.call_later(PATIENCE_SECONDS, task.cancel, _PATIENCE_OVER)
-    pause = given_up = 0.0
+    task = cast("asyncio.Task[Any]", asyncio.current_task(loop))
+    heard = _cancellations(task)
+    began = loop.time()
+    # What redis-py sends again by itself must be stopped in time; what is sent again here
+    # looks at the clock. (asyncio.timeout would do, at three times the cost.)
+    patience = None
+    if client_resends:
+        patience = loop.call_later(PATIENCE_SECONDS, task.cancel, _PATIENCE_OVER)
     try:
-        while True:
-            try:
-                answer = await client.execute_command(*command, **_UNDECODED)
-                break
-            except _NOT_RETRIED:
-                raise
-            except _RETRIED:
-                given_up = given_up or loop.time() + RETRY_SECONDS
-                if loop.time() > given_up:
-                    raise
-            # At once after the first loss; then later and later, and not in step.
-            await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
-            pause = min(2 * pause or 0.02, 0.4)
+        try:
+            answer = await client.execute_command(*command, **_UNDECODED)
+        except _RETRIED as exc:
+            answer = await _more_attempts(client, command, exc, began)
     except asyncio.CancelledError as exc:
         if exc.args != (_PATIENCE_OVER,):
             raise
         if sys.version_info >= (3, 11):
             task.uncancel()
         raise TimeoutError(f"Redis gave no answer for {PATIENCE_SECONDS:.0f} seconds") from None
+    except ResponseError as exc:
+        answer = exc
     finally:
-        patience.cancel()
-    if sys.version_info >= (3, 11) and task.cancelling() > heard:
+        if patience:
+            patience.cancel()
+    if _cancellations(task) > heard:
         raise asyncio.CancelledError
+    if isinstance(answer, ResponseError):
+        raise answer
     return answer
+
+
+def _cancellations(task: asyncio.Task[Any]) -> int:
+    return task.cancelling() if sys.version_info >= (3, 11) else 0
+
+
+async def _more_attempts(
+    client: Redis | RedisCluster, command: tuple[Any, ...], error: RedisError, began: float
+) -> Any:
+    """Send a command again: at once, then later and later, and not in step with others."""
+    clock = asyncio.get_running_loop().time
+    end = min(clock() + RETRY_SECONDS, began + PATIENCE_SECONDS)
+    pause = 0.0
+    while clock() < end and not isinstance(error, _NOT_RETRIED):
+        await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
+        pause = min(2 * pause or 0.02, 0.4)
+        try:
+            return await client.execute_command(*command, **_UNDECODED)
+        except _RETRIED as exc:
+            error = exc
+    raise error
 
 
 def _hash_tag(key: bytes) -> bytes:

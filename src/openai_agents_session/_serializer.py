@@ -60,7 +60,7 @@ def deserialize(record: bytes | str) -> TResponseInputItem | None:
         record: one text as ``serialize`` or any other JSON writer made it.
     """
     try:
-        item: object = from_json(record)
+        item: object = from_json(record, cache_strings="keys")
     except (ValueError, TypeError):  # it takes a str with a lone surrogate for no str at all
         try:
             text = record if isinstance(record, str) else record.decode()
@@ -75,7 +75,7 @@ def deserialize_all(
 ) -> tuple[list[TResponseInputItem | None], int]:
     """Return what ``deserialize`` returns for each record, and how often that is None."""
     try:
-        items = [from_json(record) for record in records]
+        items = [from_json(record, cache_strings="keys") for record in records]
         if {dict}.issuperset(map(type, items)):
             return items, 0
     except (ValueError, TypeError):
