@@ -19,12 +19,13 @@ import asyncio
 import logging
 import random
 import sys
+from binascii import b2a_base64
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from itertools import count
 from os import urandom
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from redis.asyncio import RedisCluster
@@ -60,7 +61,7 @@ RETRY_SECONDS = 1.0
 """How long this module sends again, after redis-py has given up for the first time."""
 
 _RETRIED = (ConnectionError, TimeoutError, ClusterDownError)
-_NOT_RETRIED = (AuthenticationError, AuthorizationError)  # both are ConnectionErrors in redis-py
+_FINAL = (AuthenticationError, AuthorizationError)  # both are ConnectionErrors in redis-py
 
 _logger = logging.getLogger("openai_agents_session")
 
@@ -177,8 +178,10 @@ class RedisList:
         notes = self._notes
         if notes.refused:
             return _NO_SCRIPTS
-        token = self._token_stem + urandom(16).hex().encode()
+        token = self._token_stem + b2a_base64(urandom(15), newline=False)
         operands = (2, self._key, token, *self._seconds, *arguments)
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             if script in notes.sent:
                 try:
@@ -187,6 +190,8 @@ class RedisList:
                     pass  # it was restarted, or this is another node of the cluster
             answer = await self._sent_again("EVAL", script.text, *operands)
         except asyncio.CancelledError as cancellation:
+            if clock() - began > PATIENCE_SECONDS:
+                raise  # the token may be gone, and what was sent stays as it is
             # What was sent may be done or not. Sent again, it is done, and once.
             return await settle(self._sent_again("EVAL", script.text, *operands), cancellation)
         except ResponseError as exc:
@@ -216,7 +221,9 @@ class RedisList:
             redis.exceptions.ConnectionError, redis.exceptions.TimeoutError: as the last
                 attempt ended, or after ``PATIENCE_SECONDS``.
         """
-        attempts = _attempts(self._client, command, self._notes.resends)
+        attempts = _attempts(self._client, command)
+        if self._notes.resends:
+            attempts = _in_time(attempts)
         return attempts if sys.version_info >= (3, 11) else settle(attempts)
 
     async def _transaction(self, *commands: tuple[Any, ...]) -> None:
@@ -258,7 +265,6 @@ class RedisList:
 
 _NO_SCRIPTS = object()
 _UNDECODED = {NEVER_DECODE: True}  # one record that is not UTF-8 would fail the whole reply
-_PATIENCE_OVER = "patience is over"
 
 
 def _scripts_refused(error: ResponseError) -> bool:
@@ -268,60 +274,57 @@ def _scripts_refused(error: ResponseError) -> bool:
     return unknown or ("no permissions to run" in text and "'eval" in text)
 
 
-async def _attempts(
-    client: Redis | RedisCluster, command: tuple[Any, ...], client_resends: bool
-) -> Any:
+async def _attempts(client: Redis | RedisCluster, command: tuple[Any, ...]) -> Any:
     loop = asyncio.get_running_loop()
-    task = cast("asyncio.Task[Any]", asyncio.current_task(loop))
+    task = asyncio.current_task(loop)
     heard = _cancellations(task)
     began = loop.time()
-    # What redis-py sends again by itself must be stopped in time; what is sent again here
-    # looks at the clock. (asyncio.timeout would do, at three times the cost.)
-    patience = None
-    if client_resends:
-        patience = loop.call_later(PATIENCE_SECONDS, task.cancel, _PATIENCE_OVER)
-    try:
+    end = pause = 0.0
+    while True:
         try:
             answer = await client.execute_command(*command, **_UNDECODED)
-        except _RETRIED as exc:
-            answer = await _more_attempts(client, command, exc, began)
-    except asyncio.CancelledError as exc:
-        if exc.args != (_PATIENCE_OVER,):
-            raise
-        if sys.version_info >= (3, 11):
-            task.uncancel()
-        raise TimeoutError(f"Redis gave no answer for {PATIENCE_SECONDS:.0f} seconds") from None
-    except ResponseError as exc:
-        answer = exc
-    finally:
-        if patience:
-            patience.cancel()
-    if _cancellations(task) > heard:
-        raise asyncio.CancelledError
-    if isinstance(answer, ResponseError):
-        raise answer
-    return answer
-
-
-def _cancellations(task: asyncio.Task[Any]) -> int:
-    return task.cancelling() if sys.version_info >= (3, 11) else 0
-
-
-async def _more_attempts(
-    client: Redis | RedisCluster, command: tuple[Any, ...], error: RedisError, began: float
-) -> Any:
-    """Send a command again: at once, then later and later, and not in step with others."""
-    clock = asyncio.get_running_loop().time
-    end = min(clock() + RETRY_SECONDS, began + PATIENCE_SECONDS)
-    pause = 0.0
-    while clock() < end and not isinstance(error, _NOT_RETRIED):
+        except RedisError as exc:
+            answer = exc
+        if _cancellations(task) > heard:
+            raise asyncio.CancelledError
+        if not isinstance(answer, RedisError):
+            return answer
+        end = end or min(loop.time() + RETRY_SECONDS, began + PATIENCE_SECONDS)
+        if loop.time() > end or not isinstance(answer, _RETRIED) or isinstance(answer, _FINAL):
+            raise answer
+        # At once after the first loss; then later and later, and not in step with others.
         await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
         pause = min(2 * pause or 0.02, 0.4)
-        try:
-            return await client.execute_command(*command, **_UNDECODED)
-        except _RETRIED as exc:
-            error = exc
-    raise error
+
+
+def _cancellations(task: asyncio.Task[Any] | None) -> int:
+    return task.cancelling() if task and sys.version_info >= (3, 11) else 0
+
+
+async def _in_time(attempts: Awaitable[Any]) -> Any:
+    """Give up when patience is over, in the middle of what redis-py itself sends again."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task(loop)
+    over = False
+
+    def give_up() -> None:
+        nonlocal over
+        over = True
+        if task:
+            task.cancel()
+
+    # asyncio.timeout would do, at three times the cost, which every operation pays.
+    patience = loop.call_later(PATIENCE_SECONDS, give_up)
+    try:
+        return await attempts
+    except asyncio.CancelledError:
+        if not over:
+            raise
+        if task and sys.version_info >= (3, 11):
+            task.uncancel()
+        raise TimeoutError(f"Redis gave no answer for {PATIENCE_SECONDS:.0f} seconds") from None
+    finally:
+        patience.cancel()
 
 
 def _hash_tag(key: bytes) -> bytes:

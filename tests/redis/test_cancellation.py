@@ -16,9 +16,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from openai_agents_session import RedisSession, _base
+from openai_agents_session import RedisSession, _base, _redis_list
 from tests.faults import FaultyProxy
-from tests.servers import RedisServer, sweep
+from tests.servers import RedisServer, sweep, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -154,8 +154,13 @@ async def test_cancelled_while_the_answer_is_on_its_way(
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("timeout", [1, None])
 async def test_a_server_that_hangs_does_not_hold_a_cancelled_task(
-    redis_binary: str, key_prefix: str, monkeypatch: pytest.MonkeyPatch, name: str
+    redis_binary: str,
+    key_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    timeout: float | None,
+    name: str,
 ) -> None:
     """Wherever it is cancelled, it ends; once the server goes on, all is well."""
     assert 1 < _base.SETTLE_SECONDS <= 5
@@ -166,8 +171,7 @@ async def test_a_server_that_hangs_does_not_hold_a_cancelled_task(
         sessions = []
         for number in range(20):
             client = await stack.enter_async_context(
-                # No timeout: the client library itself would wait for ever.
-                Redis.from_url(server.url, socket_timeout=None)
+                Redis.from_url(server.url, socket_timeout=timeout)
             )
             sessions.append(RedisSession(f"s-{number}", client, key_prefix))
             await sessions[-1].add_items(BEFORE)
@@ -179,9 +183,45 @@ async def test_a_server_that_hangs_does_not_hold_a_cancelled_task(
             task.cancel()
             tasks.append(task)
         await asyncio.wait(tasks, timeout=4)
+        held = [number for number, task in enumerate(tasks) if not task.done()]
         server.resume()
-        assert [task.done() and task.cancelled() for task in tasks] == [True] * len(tasks)
+        await asyncio.wait(tasks)
+        assert held == []
+        assert [number for number, task in enumerate(tasks) if not task.cancelled()] == []
         for session in sessions:
             assert await session.get_items() in (BEFORE, done)
             await session.replace_items(batch_of(3))
             assert await session.get_items() == batch_of(3)
+
+
+async def test_a_cancellation_that_comes_late_repeats_nothing(
+    redis_server: Endpoint,
+    redis_client: Redis,
+    key_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When the server may have forgotten the write, it is not sent again to settle it."""
+    monkeypatch.setattr(_redis_list, "TOKEN_SECONDS", 1)
+    monkeypatch.setattr(_redis_list, "PATIENCE_SECONDS", 0.9)
+    observer = RedisSession("s", redis_client, key_prefix)
+    async with (
+        FaultyProxy(redis_server) as proxy,
+        Redis.from_url(proxy.url, socket_timeout=None) as client,
+    ):
+        session = RedisSession("s", client, key_prefix)
+        assert await session.ping()
+        proxy.hold()
+        task = asyncio.ensure_future(session.add_items(BEFORE))
+        await proxy.an_answer_held()
+        assert await observer.get_items() == BEFORE
+        tokens = f"*{key_prefix}*~*"
+        assert redis_server.call("KEYS", tokens)
+        await asyncio.to_thread(
+            wait_until, lambda: not redis_server.call("KEYS", tokens), "the token is forgotten"
+        )
+        task.cancel()
+        await steps(20)
+        proxy.release()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await observer.get_items() == BEFORE
