@@ -376,13 +376,19 @@ class RedisCluster:
         return all(node.is_healthy(len(running) - 3) for node in running)
 
     def primary_of(self, key: str) -> ClusterNode:
-        """The node that holds a key's slot now, as the running nodes see it."""
+        """The node that holds a key's slot now, as a running node sees it."""
         node = next(node for node in self.nodes if node.is_running)
         slot = node.call("CLUSTER", "KEYSLOT", key)
-        for first, last, owner, *_ in node.call("CLUSTER", "SLOTS"):
-            if first <= slot <= last:
-                return self._on_port(owner[1])
-        raise LookupError(f"nobody holds slot {slot}")
+        holders: list[ClusterNode] = []
+
+        def is_held() -> bool:
+            slots = node.call("CLUSTER", "SLOTS")
+            ports = [own[1] for first, last, own, *_ in slots if first <= slot <= last]
+            holders.extend(map(self._on_port, ports))
+            return bool(holders)
+
+        wait_until(is_held, f"slot {slot} is held")  # in the middle of a failover nobody may
+        return holders[0]
 
     def replica_of(self, primary: ClusterNode) -> ClusterNode:
         """The replica of a primary."""

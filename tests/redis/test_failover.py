@@ -66,7 +66,7 @@ async def test_a_failover_in_good_order_goes_unnoticed(
             await writer.acknowledges(150)
         assert writer.errors == []
         assert numbers_of(await session.get_items()) == writer.acknowledged
-    assert fragile_cluster.primary_of(f"{key_prefix}:s") is replica
+    wait_until(lambda: fragile_cluster.primary_of(f"{key_prefix}:s") is replica, "all know of it")
     await asyncio.to_thread(wait_until, fragile_cluster.is_healthy, "the old primary follows")
 
 
