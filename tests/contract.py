@@ -279,6 +279,7 @@ class SessionContract:
     snapshots: ClassVar[bool] = True  # the SDK's hook _get_compaction_snapshot
     expires: ClassVar[bool] = True  # takes a ttl
     leaves_expiry: ClassVar[bool] = True  # without a ttl, keeps an expiry set by others
+    vanishes: ClassVar[bool] = True  # of an emptied conversation nothing is left
     keeps_unreadable: ClassVar[bool] = True  # warns of records it cannot read, keeps them
     manages_client: ClassVar[bool] = True  # ping, an awaitable close, ``async with``
 
@@ -1074,7 +1075,7 @@ class SessionContract:
 
         assert await lasting.get_items() == []
 
-    @requires("expires")
+    @requires("expires", "vanishes")
     async def test_end_of_the_items_is_the_end_of_the_ttl(self, lasting: AnySession) -> None:
         """An emptied conversation leaves nothing behind that would have to expire."""
         await lasting.add_items(numbered(0, 1))

@@ -1,4 +1,4 @@
-"""Sessions for the OpenAI Agents SDK, kept in Redis.
+"""Sessions for the OpenAI Agents SDK, kept in Redis or DynamoDB.
 
 The names below are imported from their own module when they are first used, so
 that ``import openai_agents_session`` costs nothing and asks for no extra.
@@ -11,12 +11,16 @@ import sys
 TYPE_CHECKING = False  # to import typing for it would cost more than all the rest
 
 if TYPE_CHECKING:
+    from openai_agents_session.dynamodb import DynamoDBSession
     from openai_agents_session.redis import RedisSession
 
-__all__ = ["RedisSession"]
+__all__ = ["DynamoDBSession", "RedisSession"]
 
 # name -> (module that defines it, extra that installs its driver, the driver's package)
-_BACKENDS = {"RedisSession": ("redis", "redis", "redis")}
+_BACKENDS = {
+    "DynamoDBSession": ("dynamodb", "dynamodb", "aiobotocore"),
+    "RedisSession": ("redis", "redis", "redis"),
+}
 
 
 if not TYPE_CHECKING:  # or every misspelt name would pass for an object

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agents.memory import SessionABC
 from agents.memory.session_settings import coerce_session_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
     from agents import SessionSettings, TResponseInputItem
@@ -93,6 +94,15 @@ class BaseSession(SessionABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(session_id={self.session_id!r})"
+
+
+@dataclass(frozen=True)
+class CompactionSnapshot:
+    """What the SDK reads of a snapshot: ``agents/memory/session.py::_CompactionSnapshot``."""
+
+    items: list[TResponseInputItem]
+    complete: bool
+    replace_suffix: Callable[[int, list[TResponseInputItem]], Awaitable[bool]]
 
 
 def checked_ttl(name: str, ttl: int | None) -> int | None:

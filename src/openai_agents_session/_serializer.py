@@ -84,6 +84,17 @@ def deserialize_all(
     return items, items.count(None)
 
 
+def split_array(text: str) -> list[str] | None:
+    """Return the JSON texts of an array's elements, whatever they are; None if it is none."""
+    try:
+        elements = _with_full_stack(json.loads, text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(elements, list):
+        return None
+    return [_with_full_stack(json.dumps, element) for element in elements]
+
+
 def _serialize_item(position: int, item: object) -> bytes:
     try:
         return _with_full_stack(_text, item)

@@ -10,7 +10,6 @@ release 0.1.0, whose conversations are read as they are.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from agents.memory.session_settings import resolve_session_limit
@@ -22,12 +21,12 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from openai_agents_session._base import BaseSession, checked_ttl
+from openai_agents_session._base import BaseSession, CompactionSnapshot, checked_ttl
 from openai_agents_session._redis_list import RedisList
 from openai_agents_session._serializer import deserialize, deserialize_all, serialize
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from agents import SessionSettings, TResponseInputItem
     from typing_extensions import Self
@@ -325,12 +324,3 @@ class RedisSession(BaseSession):
                 f"session {self.session_id!r} was closed and its client with it; make a new one"
             )
         return self._records
-
-
-@dataclass(frozen=True)
-class CompactionSnapshot:
-    """What the SDK reads of a snapshot: ``agents/memory/session.py::_CompactionSnapshot``."""
-
-    items: list[TResponseInputItem]
-    complete: bool
-    replace_suffix: Callable[[int, list[TResponseInputItem]], Awaitable[bool]]

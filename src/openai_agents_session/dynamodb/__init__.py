@@ -1,0 +1,37 @@
+"""DynamoDBSession: a conversation kept in DynamoDB, as one item and pages beside it.
+
+    session_id          S     partition key; a page's is {session_id}~{12 random characters}
+    items               L     of S: an item's JSON text for each element, oldest first
+    ttl                 N     epoch seconds; counts from the last write; only with a time to live
+
+Bookkeeping beside them:
+
+    version             N     one more with every write; begins anywhere
+    count               N     how many records the conversation has, those of its pages included
+    bytes               N     what ``items`` takes of the item
+    writes              BS    tokens of the last writes: 6 bytes of milliseconds, 6 random ones
+    writes_since        N     milliseconds: a write that began later and is not in ``writes`` was
+                              not done; one that began earlier may be noted in a page
+    pages               L     of S: ``{count}.{last 12 characters of the key}``, oldest first
+    pages_until         N     epoch seconds: when the first of the pages expires
+    created_at          S     when this conversation began, in UTC
+    updated_at          S     when it was last written to
+
+Past ``page_bytes`` the elements of ``items`` move to a page: an item that is written once and
+never changed, of ``items``, ``page_of`` (the session's id), ``created_at``, ``ttl`` and the
+``writes`` and ``writes_since`` of that time. A page is stored before the session's item names
+it, and deleted after it does no more. So whoever reads an item and finds all its pages has
+read one state of the conversation; who misses one reads again.
+
+Each write is one conditional ``UpdateItem``, atomic, and done exactly once: ``_conversation``
+says how. Items of release 0.1.0 (``conversation_data``, a list in one JSON text) are read as
+they are, and take this form with the first write.
+"""
+
+from __future__ import annotations
+
+from openai_agents_session.dynamodb._orphans import remove_orphaned_pages
+from openai_agents_session.dynamodb._session import DynamoDBSession
+from openai_agents_session.dynamodb._setup import create_table_if_not_exists
+
+__all__ = ["DynamoDBSession", "create_table_if_not_exists", "remove_orphaned_pages"]

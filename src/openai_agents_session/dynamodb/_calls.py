@@ -1,0 +1,206 @@
+"""Calls to one DynamoDB table: sent again while their answer is lost, errors explained.
+
+This module knows aiobotocore and nothing of conversations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from typing import TYPE_CHECKING, Any
+
+from aiobotocore.client import AioBaseClient
+from aiobotocore.session import ClientCreatorContext
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+RETRY_SECONDS = 1.0
+"""How long this module sends again, after botocore has given up for the first time."""
+
+PATIENCE_SECONDS = 600.0
+"""How long one operation goes on against other writers at most."""
+
+MAX_FRUITLESS = 10
+"""How many batches of which DynamoDB processes nothing pass for throttling; as often as
+botocore tries a single call (botocore, ``data/_retry.json``)."""
+
+_LOST = (ConnectionError, HTTPClientError, asyncio.TimeoutError)
+_THROTTLED = {
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ThrottlingException",
+}
+_SERVER_ERROR = 500
+
+
+class ConditionFailedError(Exception):
+    """A write was refused by its condition.
+
+    Attributes:
+        item: what was stored then; None where the store does not say.
+        resent: whether the write was sent more than once, so that an earlier attempt may
+            have been done.
+        error: what botocore raised.
+    """
+
+    def __init__(self, error: ClientError, *, resent: bool) -> None:
+        super().__init__(str(error))
+        response: dict[str, Any] = {**error.response}
+        self.item: dict[str, Any] | None = response.get("Item")
+        self.resent = resent or _was_resent(response)
+        self.error = error
+
+
+class Table:
+    """A table that one client reaches.
+
+    Args:
+        client: an aiobotocore client for DynamoDB that was entered.
+        name: the table's name or ARN.
+
+    Raises:
+        TypeError: the client is none, or the name no text.
+        ValueError: the name is empty.
+    """
+
+    def __init__(self, client: AioBaseClient, name: str) -> None:
+        self.client: Any = checked_client(client)
+        if not isinstance(name, str):
+            raise TypeError(f"table_name must be a str, not {type(name).__name__}")
+        if not name:
+            raise ValueError("table_name must not be empty")
+        self.name = name
+
+    async def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Call an operation on the table, and again while its answer is lost.
+
+        A write must stand being done twice, or carry a condition that forbids it.
+
+        Raises:
+            ConditionFailedError: the write's condition does not hold.
+            botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError: as
+                botocore raises them.
+        """
+        return await self._sent(operation, TableName=self.name, **parameters)
+
+    async def read_batch(self, keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the items of these keys, as of now, in any order; 100 keys at most."""
+        request = {"Keys": keys, "ConsistentRead": True}
+        items = []
+        async for answer in self._batches("batch_get_item", request, "UnprocessedKeys"):
+            for found in answer["Responses"].values():
+                items += found
+        return items
+
+    async def write_batch(self, requests: list[dict[str, Any]]) -> None:
+        """Put and delete items, each for itself; 25 and 16 MB at most."""
+        async for _ in self._batches("batch_write_item", requests, "UnprocessedItems"):
+            pass
+
+    async def _batches(
+        self, operation: str, request: Any, unprocessed: str
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Call a batch operation until nothing of the request is left."""
+        fruitless = 0
+        async for _ in pauses(0.05, 2.0):
+            answer = await self._sent(operation, RequestItems={self.name: request})
+            yield answer
+            if not answer.get(unprocessed):
+                return
+            before, request = request, next(iter(answer[unprocessed].values()))
+            fruitless = fruitless + 1 if request == before else 0
+            if fruitless == MAX_FRUITLESS:
+                raise self.client.exceptions.ProvisionedThroughputExceededException(
+                    {
+                        "Error": {
+                            "Code": "ProvisionedThroughputExceededException",
+                            "Message": f"nothing of {fruitless} batches in a row was done",
+                        }
+                    },
+                    operation,
+                )
+
+    async def _sent(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        clock = asyncio.get_running_loop().time
+        end = 0.0
+        async for _ in pauses(0.02, 0.4):
+            try:
+                return await getattr(self.client, operation)(**parameters)
+            except ClientError as exc:
+                code = exc.response["Error"].get("Code", "")
+                if code == "ConditionalCheckFailedException":
+                    raise ConditionFailedError(exc, resent=end > 0) from exc
+                if code == "ResourceNotFoundException":
+                    add_note(
+                        exc,
+                        f"Is there a table {self.name!r} in this region? "
+                        "openai_agents_session.dynamodb.create_table_if_not_exists makes one.",
+                    )
+                status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+                if code not in _THROTTLED and status < _SERVER_ERROR:
+                    raise
+                error: Exception = exc
+            except _LOST as exc:
+                error = exc
+            end = end or clock() + RETRY_SECONDS
+            if clock() > end:
+                raise error
+        raise AssertionError("pauses never end")
+
+
+def checked_client(client: object) -> AioBaseClient:
+    """Return the client, or say what is wrong with it.
+
+    Raises:
+        TypeError: it is not an entered aiobotocore client for DynamoDB.
+    """
+    if isinstance(client, ClientCreatorContext):
+        raise TypeError(
+            "dynamodb_client was created but not entered: use "
+            "'async with session.create_client(\"dynamodb\") as client' and pass the client"
+        )
+    if not isinstance(client, AioBaseClient):
+        kind = type(client)
+        raise TypeError(
+            "dynamodb_client must be an aiobotocore client for DynamoDB, from 'async with "
+            'aiobotocore.session.get_session().create_client("dynamodb") as client\', '
+            f"not {kind.__module__}.{kind.__qualname__}"
+        )
+    service = client.meta.service_model.service_name
+    if service != "dynamodb":
+        raise TypeError(f"dynamodb_client must be a client for dynamodb, not for {service}")
+    return client
+
+
+async def pauses(first: float, longest: float) -> AsyncIterator[float]:
+    """Count attempts, each later than the one before and not in step with others.
+
+    Args:
+        first: seconds of the first pause at most; there is none before the first attempt.
+        longest: seconds of the later ones at most.
+
+    Yields:
+        The seconds since the first attempt.
+    """
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    pause = first
+    while True:
+        yield clock() - began
+        await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
+        pause = min(2 * pause, longest)
+
+
+def _was_resent(response: dict[str, Any]) -> bool:
+    return response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
+
+
+def add_note(error: ClientError, note: str) -> None:
+    """Say more about an error without making another one of it."""
+    if sys.version_info >= (3, 11):
+        error.add_note(note)
+    else:  # notes are not printed there
+        error.args = (f"{error.args[0]}\n{note}", *error.args[1:])

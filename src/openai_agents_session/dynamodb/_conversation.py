@@ -1,0 +1,419 @@
+"""Reading and writing one conversation's item, atomically and exactly once.
+
+A write is one conditional ``UpdateItem``. Two kinds of condition:
+
+- An append asks that the item still takes it: there is room, and its time is not over.
+  Appends of many writers do not get into each other's way.
+- Any other write asks that the item is still the ``version`` that was read.
+
+Each carries a token, which the item remembers. botocore sends again by itself when an
+answer is lost, and so do we: a write whose token is there already was done, and its
+condition refuses it. A page takes the tokens of its time with it; a writer that was away
+for so long looks there. Where that leaves a doubt, it is an error and never a guess.
+
+This module knows nothing of what is in a record.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from random import getrandbits
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from openai_agents_session.dynamodb._calls import (
+    PATIENCE_SECONDS,
+    ConditionFailedError,
+    add_note,
+    pauses,
+)
+from openai_agents_session.dynamodb._head import (
+    Attribute,
+    Head,
+    PageRef,
+    Token,
+    moment,
+    remembered,
+    size_of,
+)
+from openai_agents_session.dynamodb._pages import PART_BYTES, Page, Pages, join, pack
+from openai_agents_session.dynamodb._updates import (
+    conditional,
+    extension,
+    outlives,
+    replacement,
+    takes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from openai_agents_session.dynamodb._calls import Table
+
+DAY = 24 * 3600
+"""Seconds by which a page outlives its session at least."""
+
+STALE_WRITES = 64
+"""How many outworn tokens an item may carry before an append that knows of them drops them."""
+
+_logger = logging.getLogger("openai_agents_session")
+
+
+class SupersededError(Exception):
+    """The conversation is not any more what was read; nothing was changed.
+
+    Attributes:
+        head: what the item says now.
+    """
+
+    def __init__(self, head: Head, error: Exception) -> None:
+        super().__init__(str(error))
+        self.head = head
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Window:
+    """The newest part of a conversation, as it was read.
+
+    Attributes:
+        start: the index of its first page; pages before that one were not read.
+        records: the records from there on, those of the item included.
+        writes: the tokens of its pages.
+        since: since when these are complete; None where it has no pages.
+    """
+
+    start: int
+    records: list[Attribute] = field(repr=False)
+    writes: frozenset[bytes] = frozenset()
+    since: int | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a write makes of a conversation.
+
+    Attributes:
+        window: what changes; the pages before it stay.
+        records: the new content of the item.
+        pages: what goes into new pages: records, and how many begin there.
+        removed: the index of the item's one record that goes, where that is all.
+    """
+
+    window: Window
+    records: list[Attribute] = field(repr=False)
+    pages: Sequence[tuple[list[Attribute], int]] = field(default=(), repr=False)
+    removed: int | None = None
+
+
+class Conversation:
+    """One session's item and its pages.
+
+    Args:
+        table: where they are.
+        session_id: the item's key.
+        ttl: seconds that the conversation lives after a write; None leaves its time alone.
+        page_bytes: what the records may take of the item before they go into a page.
+    """
+
+    def __init__(self, table: Table, session_id: str, ttl: int | None, page_bytes: int) -> None:
+        self._table = table
+        self._session_id = session_id
+        self._key = {"session_id": {"S": session_id}}
+        self._ttl = ttl
+        self._page_bytes = page_bytes
+        self._pages = Pages(table, session_id)
+        # The item as this object read it last and wrote to it since. Others write too: it
+        # only spares requests, every condition is checked by DynamoDB.
+        self._seen: Head | None = None
+
+    async def read(self) -> Head:
+        """Return what the item says now."""
+        answer = await self._table.call("get_item", Key=self._key, ConsistentRead=True)
+        return self._parsed(answer.get("Item", {}))
+
+    async def ping(self) -> None:
+        """Ask for a sign of life; the least that a session may do in any case."""
+        await self._table.call("get_item", Key=self._key, ProjectionExpression="session_id")
+
+    async def reach(self, head: Head, start: int, window: Window | None = None) -> Window:
+        """Return the conversation from one of its pages on.
+
+        Args:
+            head: the item.
+            start: the first page's index; the number of pages for the item's own records.
+            window: a shorter one, so that no page is read twice.
+
+        Raises:
+            SupersededError: a page is gone, and the item says another thing by now.
+        """
+        window = window or Window(len(head.pages), head.records)
+        refs = head.pages[start : window.start]
+        pages = await self._pages.read(refs)
+        if None in pages:
+            now = await self.read()
+            if now.version != head.version:
+                raise SupersededError(now, LookupError("a page is gone"))
+        found = [page for page in pages if page]
+        return Window(
+            start,
+            join(refs, pages) + window.records,
+            window.writes.union(*(page.writes for page in found)),
+            found[0].since if found else window.since,
+        )
+
+    async def append(self, records: list[Attribute]) -> None:
+        """Append a batch."""
+        size = size_of(records)
+
+        async def attempt(head: Head | None, token: Token) -> None:
+            if head is None and size > self._page_bytes:
+                head = await self.read()
+            head = head and head.as_of_now()
+            ttl = self._expiry()
+            taken = head is None or takes(head, size, self._page_bytes, ttl)
+            if head and (not taken or _outworn(head) >= STALE_WRITES):
+                await self._commit(head, self._appended(head, records), token)
+                return
+            start = getrandbits(48)
+            request = extension(
+                records, token, size=size, page_bytes=self._page_bytes, ttl=ttl, start=start
+            )
+            if await self._update(token, request) and head:
+                self._seen = replace(
+                    head,
+                    exists=True,
+                    records=head.records + records,
+                    version=(head.version or start) + 1,
+                    writes=head.writes | {token},
+                    ttl=head.ttl if ttl is None else ttl,
+                    created_at=head.created_at or moment(token.stamp),
+                )
+
+        await self._write(attempt, self._seen)
+
+    async def change(self, plan: Callable[[Head], Awaitable[Change | None]]) -> None:
+        """Change the conversation as ``plan`` says of what was read, until that is what it is.
+
+        The plan is asked again for each state that is met; None from it changes nothing.
+        """
+
+        async def attempt(head: Head | None, token: Token) -> None:
+            head = head or await self.read()
+            change = await plan(head)
+            if change is not None:
+                await self._commit(head, change, token)
+
+        await self._write(attempt)
+
+    async def swap(self, head: Head, change: Change) -> bool:
+        """Change the conversation if it is still what was read; say whether it was."""
+        if head.as_of_now() is not head:
+            return False
+        try:
+            await self._commit(head, change, Token.after(head.since))
+        except SupersededError:
+            return False
+        return True
+
+    async def clear(self) -> None:
+        """Delete the conversation, and then its pages.
+
+        A conversation that began after the first attempt is another one: an attempt that
+        comes late must not delete it.
+        """
+        seen = self._seen or Head()
+        began = max(moment(time.time_ns() // 10**6), seen.created_at)
+        condition = (
+            "attribute_not_exists(#page_of) AND "
+            "(attribute_not_exists(#created_at) OR #created_at <= :began)"
+        )
+        async for elapsed in pauses(0.01, 1.0):
+            try:
+                answer = await self._table.call(
+                    "delete_item",
+                    Key=self._key,
+                    ReturnValues="ALL_OLD",
+                    **conditional(condition, {":began": {"S": began}}),
+                )
+            except ConditionFailedError as refusal:
+                head = await self._refused(refusal)
+                if refusal.resent:
+                    break
+                if elapsed > PATIENCE_SECONDS:
+                    raise refusal.error from None
+                began = max(began, head.created_at)  # another clock is ahead
+            else:
+                # Nothing comes back when it was the first attempt that deleted the item.
+                old = Head.parse(answer.get("Attributes", {}))
+                seen = old if old.exists else seen
+                break
+        self._seen = None
+        await self._discard(seen.pages + seen.left)
+
+    def packed(self, window: Window, records: Sequence[Attribute]) -> Change:
+        """Return the change that puts these records in the place of what was read."""
+        pages, rest = pack(records, self._page_bytes)
+        return Change(window, rest, pages)
+
+    def _appended(self, head: Head, records: list[Attribute]) -> Change:
+        window = Window(len(head.pages), head.records)
+        if head.size + size_of(records) <= self._page_bytes:
+            return Change(window, head.records + records)
+        pages, rest = pack(head.records, PART_BYTES)
+        if rest:
+            pages.append((rest, len(rest)))
+        change = self.packed(window, records)
+        return replace(change, pages=[*pages, *change.pages])
+
+    async def _write(
+        self, attempt: Callable[[Head | None, Token], Awaitable[None]], head: Head | None = None
+    ) -> None:
+        """Attempt a write until no other writer comes before it."""
+        token = Token.after(head.since if head else 0)
+        async for elapsed in pauses(0.01, 1.0):
+            try:
+                await attempt(head, token)
+            except SupersededError as exc:
+                if elapsed > PATIENCE_SECONDS:
+                    raise exc.error from None
+                head = exc.head
+                if token.stamp <= head.since:
+                    token = Token.after(head.since)
+            else:
+                return
+
+    async def _update(
+        self, token: Token, request: dict[str, Any], stored: Sequence[PageRef] = ()
+    ) -> bool:
+        """Send an update of the item.
+
+        Args:
+            token: what the request leaves in the item.
+            request: the update and its condition.
+            stored: new pages that the item names with it.
+
+        Returns:
+            Whether it is this attempt that did it, and not an earlier one.
+
+        Raises:
+            SupersededError: it was not done, and will not be.
+        """
+        try:
+            await self._table.call("update_item", Key=self._key, **request)
+        except ConditionFailedError as refusal:
+            head = await self._refused(refusal)
+            if await self._was_done(head, token, refusal):
+                return False
+            await self._discard(stored)
+            raise SupersededError(head, refusal.error) from None
+        return True
+
+    async def _refused(self, refusal: ConditionFailedError) -> Head:
+        """Return the item that refused a write."""
+        return self._parsed(refusal.item) if refusal.item else await self.read()
+
+    async def _was_done(self, head: Head, token: Token, refusal: ConditionFailedError) -> bool:
+        """Whether an earlier attempt at the write was the one that counted."""
+        if token in head.writes:
+            return True
+        if token.stamp > head.since or not refusal.resent:
+            return False
+        for ref in reversed(head.pages + head.left):
+            (page,) = await self._pages.read([ref])
+            if page is None:
+                break
+            if token in page.writes:
+                return True
+            if page.since < token.stamp:
+                return False
+        add_note(
+            refusal.error,
+            "The answer to a write was lost, and it was too long ago to tell whether the write "
+            "was done: read the conversation before you write again.",
+        )
+        raise refusal.error
+
+    async def _commit(self, head: Head, change: Change, token: Token) -> None:
+        """Write a change of the item as it was read: new pages, the item, old pages.
+
+        Raises:
+            SupersededError: it is not as it was read any more.
+        """
+        window = change.window
+        kept = head.pages[: window.start]
+        ttl: float | None = self._expiry()
+        if ttl is None and not head.expired:
+            ttl = head.ttl
+        until = None if ttl is None else ttl + max(self._ttl or 0, DAY)
+
+        writes, since = remembered(
+            head.writes | window.writes, head.since if window.since is None else window.since
+        )
+        new = [(PageRef.new(count), Page(records)) for records, count in change.pages]
+        if new:
+            new[-1] = (new[-1][0], replace(new[-1][1], writes=writes, since=since))
+            since = max([since, *(Token(each).stamp for each in writes)])
+            writes = frozenset()
+        refs = kept + tuple(ref for ref, _ in new)
+        if kept and not outlives(head.pages_until, ttl):
+            await self._pages.extend(kept, until)
+        elif kept:
+            until = head.pages_until
+
+        after = Head(
+            exists=True,
+            records=change.records,
+            pages=refs,
+            version=(head.version or getrandbits(48)) + 1,
+            writes=writes | {token},
+            since=since,
+            ttl=ttl,
+            pages_until=until if refs else None,
+            created_at=head.created_at,
+        )
+        if head.expired or not head.created_at:
+            after = replace(after, created_at=moment(token.stamp))
+        stored = [ref for ref, _ in new]
+        try:
+            await self._pages.put(new, until)
+        except (BotoCoreError, ClientError):
+            await self._discard(stored)
+            raise
+        if await self._update(token, replacement(head, after, change.removed, token), stored):
+            self._seen = after
+        await self._discard(head.pages[window.start :] + head.left)
+
+    async def _discard(self, refs: Sequence[PageRef]) -> None:
+        """Delete pages that no item names; what was to be done is done without it."""
+        if not refs:
+            return
+        try:
+            await self._pages.delete(refs)
+        except (BotoCoreError, ClientError) as exc:
+            _logger.warning(
+                "Left %d unused page(s) of session %r for remove_orphaned_pages: %s",
+                len(refs),
+                self._session_id,
+                type(exc).__name__,
+            )
+
+    def _parsed(self, attributes: dict[str, Attribute]) -> Head:
+        if "page_of" in attributes:
+            raise ValueError(
+                f"session_id {self._session_id!r} is the key of another session's page"
+            )
+        self._seen = Head.parse(attributes)
+        return self._seen
+
+    def _expiry(self) -> int | None:
+        return None if self._ttl is None else int(time.time()) + self._ttl
+
+
+def _outworn(head: Head) -> int:
+    if len(head.writes) < STALE_WRITES:
+        return 0
+    return len(head.writes) - len(remembered(head.writes, 0)[0])

@@ -1,0 +1,209 @@
+"""What a session's item says: its newest records, where its pages are, its bookkeeping.
+
+Values and pure functions; nothing here talks to DynamoDB. A record is an element of a
+list as DynamoDB writes it, ``{"S": text}``; one of another type is a record that nobody
+can read.
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from os import urandom
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from openai_agents_session._serializer import split_array
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Attribute: TypeAlias = "dict[str, Any]"
+"""A value in DynamoDB's typed JSON, such as ``{"S": "text"}``."""
+
+REMEMBERED_SECONDS = 600
+"""How long a write is remembered: as long as DynamoDB itself remembers the token of a
+transaction (AWS documentation, "Idempotency" of ``TransactWriteItems``)."""
+
+REMEMBERED_WRITES = 1024
+"""How many of the last writes an item remembers at most; each takes 13 bytes."""
+
+_STAMP_BYTES = 6
+_NONCE_BYTES = 6
+_NAME_BYTES = 9  # 72 random bits: nobody guesses them, and none come twice
+NAME_LENGTH = 12  # of those bytes in base64
+
+
+class Token(bytes):
+    """Names one write: when it began, in milliseconds, and something random."""
+
+    __slots__ = ()
+
+    @classmethod
+    def after(cls, stamp: int) -> Token:
+        """Return a token of now, or of just after ``stamp`` where another clock is ahead."""
+        began = max(time.time_ns() // 10**6, stamp + 1)
+        return cls(began.to_bytes(_STAMP_BYTES, "big") + urandom(_NONCE_BYTES))
+
+    @property
+    def stamp(self) -> int:
+        """When the write began, in milliseconds since 1970."""
+        return int.from_bytes(self[:_STAMP_BYTES], "big")
+
+
+@dataclass(frozen=True)
+class PageRef:
+    """How a session's item names a page.
+
+    Attributes:
+        name: the end of the page's key.
+        count: how many records begin in it; 0 for a further part of a large one.
+    """
+
+    name: str
+    count: int
+
+    @classmethod
+    def new(cls, count: int) -> PageRef:
+        """Name a page that is about to be stored."""
+        return cls(urlsafe_b64encode(urandom(_NAME_BYTES)).decode(), count)
+
+    @classmethod
+    def parse(cls, text: str) -> PageRef:
+        """Return what ``str`` made a text of."""
+        count, _, name = text.partition(".")
+        return cls(name, int(count))
+
+    def __str__(self) -> str:
+        return f"{self.count}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Head:
+    """A session's item, as it was read.
+
+    Attributes:
+        stored: the attributes that stand for the whole where there is no ``version``.
+        exists: whether there is an item.
+        expired: whether its time is over: then ``records`` and ``pages`` are empty.
+        records: the newest records, oldest first.
+        pages: where the others are, oldest first.
+        left: the pages of a conversation that is over.
+        version: changes with every write; None where there is none.
+        writes: tokens of the last writes.
+        since: writes that began later, in milliseconds, are in ``writes`` if they were done.
+        ttl: when the item expires, in epoch seconds.
+        pages_until: when the first of its pages does.
+        created_at: when the conversation began.
+    """
+
+    stored: dict[str, Attribute] = field(default_factory=dict, repr=False)
+    exists: bool = False
+    expired: bool = False
+    records: list[Attribute] = field(default_factory=list, repr=False)
+    pages: tuple[PageRef, ...] = ()
+    left: tuple[PageRef, ...] = ()
+    version: int | None = None
+    writes: frozenset[bytes] = frozenset()
+    since: int = 0
+    ttl: float | None = None
+    pages_until: float | None = None
+    created_at: str = ""
+
+    @classmethod
+    def parse(cls, attributes: dict[str, Attribute]) -> Head:
+        """Return what an item's attributes say; ``{}`` where there is no item."""
+        if not attributes:
+            return cls()
+        pages = tuple(PageRef.parse(text["S"]) for text in attributes.get("pages", {}).get("L", ()))
+        return cls(
+            stored={
+                name: attributes[name]
+                for name in ("items", "conversation_data")
+                if name in attributes
+            },
+            exists=True,
+            records=_records(attributes),
+            pages=pages,
+            version=_number(attributes, "version"),
+            writes=frozenset(map(bytes, attributes.get("writes", {}).get("BS", ()))),
+            since=_number(attributes, "writes_since") or 0,
+            ttl=_seconds(attributes, "ttl"),
+            pages_until=_seconds(attributes, "pages_until"),
+            created_at=attributes.get("created_at", {}).get("S", ""),
+        ).as_of_now()
+
+    def as_of_now(self) -> Head:
+        """Return the same without the conversation, if its time is over by now."""
+        if self.expired or self.ttl is None or self.ttl > int(time.time()):
+            return self
+        return replace(self, expired=True, records=[], pages=(), left=self.pages)
+
+    @property
+    def size(self) -> int:
+        """Bytes that the records take in the item."""
+        return size_of(self.records)
+
+    @property
+    def count(self) -> int:
+        """How many records the conversation has."""
+        return len(self.records) + sum(page.count for page in self.pages)
+
+
+def size_of(records: Iterable[Attribute]) -> int:
+    """Return the bytes that these elements of a list take in an item.
+
+    An element takes its own bytes and one more (AWS documentation, "DynamoDB item sizes
+    and formats").
+    """
+    return sum(_size(record) for record in records)
+
+
+def texts_of(records: Iterable[Attribute]) -> list[str]:
+    """Return the JSON texts; an empty one, which no JSON is, for what is no text."""
+    return [record.get("S", "") for record in records]
+
+
+def remembered(writes: Iterable[bytes], since: int) -> tuple[frozenset[bytes], int]:
+    """Return the tokens that are worth keeping, and since when none is missing."""
+    newest_first = sorted(writes, reverse=True)
+    oldest = (int(time.time()) - REMEMBERED_SECONDS) * 1000
+    kept = [token for token in newest_first[:REMEMBERED_WRITES] if Token(token).stamp >= oldest]
+    if len(kept) < len(newest_first):
+        since = max(since, Token(newest_first[len(kept)]).stamp)
+    return frozenset(kept), since
+
+
+def moment(stamp: int) -> str:
+    """Return milliseconds since 1970 as a text that sorts like the number."""
+    return datetime.fromtimestamp(stamp / 1000, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _records(attributes: dict[str, Attribute]) -> list[Attribute]:
+    old = attributes.get("conversation_data")
+    if old is not None and "items" not in attributes:
+        texts = split_array(old.get("S", ""))
+        return [old] if texts is None else [{"S": text} for text in texts]
+    items = attributes.get("items", {"L": []})
+    return items.get("L", [items])
+
+
+def _number(attributes: dict[str, Attribute], name: str) -> int | None:
+    text = attributes.get(name, {}).get("N")
+    return None if text is None else int(text)
+
+
+def _seconds(attributes: dict[str, Attribute], name: str) -> float | None:
+    """Return a number that something else may have written, and with a fraction."""
+    text = attributes.get(name, {}).get("N")
+    if text is None:
+        return None
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def _size(record: Attribute) -> int:
+    text = record.get("S")
+    if text is None:
+        return len(str(record))
+    return (len(text) if text.isascii() else len(text.encode())) + 1

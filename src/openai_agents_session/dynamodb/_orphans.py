@@ -1,0 +1,78 @@
+"""Finding pages that no session names any more, and deleting them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from openai_agents_session.dynamodb._calls import Table
+from openai_agents_session.dynamodb._head import NAME_LENGTH, Head, PageRef, moment
+from openai_agents_session.dynamodb._pages import Pages
+
+if TYPE_CHECKING:
+    from aiobotocore.client import AioBaseClient
+
+DEFAULT_AGE = 3600
+"""Seconds: far longer than any write takes between storing a page and naming it."""
+
+
+async def remove_orphaned_pages(
+    client: AioBaseClient,
+    table_name: str,
+    *,
+    older_than_seconds: int = DEFAULT_AGE,
+    dry_run: bool = False,
+) -> int:
+    """Delete the pages that no session names: what a crash in the middle of a write left.
+
+    Scans the whole table, which costs read capacity for all that is in it. Sessions can be
+    in use meanwhile. Pages of sessions with a time to live go by themselves, later.
+
+    Args:
+        client: an aiobotocore client for DynamoDB that was entered.
+        table_name: the table's name.
+        older_than_seconds: how old a page must be; a write that is under way stores its
+            pages before it names them.
+        dry_run: only count.
+
+    Returns:
+        How many pages were deleted, or would have been.
+
+    Raises:
+        TypeError: the client is no entered aiobotocore client for DynamoDB.
+        ValueError: the age is negative.
+        botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: as botocore
+            raises it.
+    """
+    table = Table(client, table_name)
+    if older_than_seconds < 0:
+        raise ValueError(f"older_than_seconds must not be negative; got {older_than_seconds}")
+    before = moment(int((time.time() - older_than_seconds) * 1000))
+    scan: dict[str, Any] = {
+        "FilterExpression": "attribute_exists(page_of) AND created_at <= :before",
+        "ExpressionAttributeValues": {":before": {"S": before}},
+        "ProjectionExpression": "session_id, page_of",
+    }
+    removed = 0
+    while True:
+        answer = await table.call("scan", **scan)
+        found: dict[str, set[str]] = {}
+        for item in answer["Items"]:
+            names = found.setdefault(item["page_of"]["S"], set())
+            names.add(item["session_id"]["S"][-NAME_LENGTH:])
+        for session_id, names in found.items():
+            orphans = [PageRef(name, 0) for name in names - await _named(table, session_id)]
+            removed += len(orphans)
+            if not dry_run:
+                await Pages(table, session_id).delete(orphans)
+        if "LastEvaluatedKey" not in answer:
+            return removed
+        scan["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+async def _named(table: Table, session_id: str) -> set[str]:
+    """Return the names of the pages that a session's item names, also if it has expired."""
+    key = {"session_id": {"S": session_id}}
+    item = (await table.call("get_item", Key=key, ConsistentRead=True)).get("Item", {})
+    head = Head.parse(item)
+    return {ref.name for ref in head.pages + head.left}

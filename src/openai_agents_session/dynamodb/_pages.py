@@ -1,0 +1,212 @@
+"""A session's pages: items that are stored once, never changed, and deleted.
+
+    session_id     S     {session_id}~{name}
+    page_of        S     the session's id; this is what tells a page from a session
+    items          L     of S: JSON texts, or a part of one that is too large for one page
+    created_at     S     when the page was stored
+    writes         BS    tokens of the writes before it, since ``writes_since``
+    ttl            N     epoch seconds, later than the session's own
+
+A page is stored under a name that nobody knows before a session's item names it. So to
+store it twice does no harm, and no page is ever in the way of a session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from openai_agents_session.dynamodb._calls import ConditionFailedError
+from openai_agents_session.dynamodb._head import (
+    NAME_LENGTH,
+    Attribute,
+    PageRef,
+    moment,
+    size_of,
+    texts_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from openai_agents_session.dynamodb._calls import Table
+
+MAX_KEY_BYTES = 2048
+"""Of a partition key (AWS documentation, "Quotas in Amazon DynamoDB")."""
+
+MAX_ID_BYTES = MAX_KEY_BYTES - 1 - NAME_LENGTH
+"""Of a session's id, so that the keys of its pages fit as well."""
+
+PART_BYTES = 300 * 1024
+"""Of a record's part, and of any page that is not one of ``page_bytes``. An item has 400 KB
+at most (AWS documentation, "Quotas in Amazon DynamoDB"), and the id, the tokens and the
+references need some of it; and three times as much, as botocore escapes text that is not
+ASCII, stays within ``BODY_BYTES``."""
+
+BODY_BYTES = 1_000_000
+"""Of the pages in one request. aiohttp holds the event loop while it sends a body of more
+than 1 MiB, and warns of it (``aiohttp/payload.py``)."""
+
+LOST: Attribute = {"NULL": True}
+"""Stands for a record that was in a page which is not there any more."""
+
+_CONTINUES = 0b10_000000  # begins a byte of UTF-8 that begins no character
+_READ_AT_ONCE = 100  # BatchGetItem (AWS API reference)
+_WRITTEN_AT_ONCE = 25  # BatchWriteItem (AWS API reference)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is in a page.
+
+    Attributes:
+        records: its records, or a part of one.
+        writes: tokens of writes that the session's item remembered before.
+        since: writes that began later are in ``writes`` or noted after it, if they were done.
+    """
+
+    records: list[Attribute] = field(repr=False)
+    writes: frozenset[bytes] = frozenset()
+    since: int = 0
+
+
+class Pages:
+    """The pages of one session."""
+
+    def __init__(self, table: Table, session_id: str) -> None:
+        self._table = table
+        self._session_id = session_id
+
+    async def put(self, pages: Sequence[tuple[PageRef, Page]], until: float | None) -> None:
+        """Store pages, to expire at an epoch second or never."""
+        created_at = moment(time.time_ns() // 10**6)
+        requests = []
+        for ref, page in pages:
+            item: dict[str, Attribute] = {
+                **self._key(ref),
+                "page_of": {"S": self._session_id},
+                "items": {"L": page.records},
+                "created_at": {"S": created_at},
+                "writes_since": {"N": str(page.since)},
+            }
+            if page.writes:
+                item["writes"] = {"BS": sorted(page.writes)}
+            if until is not None:
+                item["ttl"] = {"N": str(until)}
+            requests.append({"PutRequest": {"Item": item}})
+        await self._write(requests)
+
+    async def read(self, refs: Sequence[PageRef]) -> list[Page | None]:
+        """Return the pages, in order; None for one that is not there."""
+        found: dict[str, dict[str, Attribute]] = {}
+        for start in range(0, len(refs), _READ_AT_ONCE):
+            keys = [self._key(ref) for ref in refs[start:][:_READ_AT_ONCE]]
+            for item in await self._table.read_batch(keys):
+                found[item["session_id"]["S"][-NAME_LENGTH:]] = item
+        return [_parsed(found.get(ref.name)) for ref in refs]
+
+    async def delete(self, refs: Sequence[PageRef]) -> None:
+        """Delete pages; one that is gone already is none to worry about."""
+        await self._write([{"DeleteRequest": {"Key": self._key(ref)}} for ref in refs])
+
+    async def extend(self, refs: Sequence[PageRef], until: float | None) -> None:
+        """Let pages expire at another epoch second, or never."""
+        change: dict[str, Any] = {"UpdateExpression": "REMOVE #ttl"}
+        if until is not None:
+            change = {
+                "UpdateExpression": "SET #ttl = :until",
+                "ExpressionAttributeValues": {":until": {"N": str(until)}},
+            }
+        for ref in refs:
+            with contextlib.suppress(ConditionFailedError):  # it is gone: whoever reads will say so
+                await self._table.call(
+                    "update_item",
+                    Key=self._key(ref),
+                    ConditionExpression="attribute_exists(page_of)",
+                    ExpressionAttributeNames={"#ttl": "ttl"},
+                    **change,
+                )
+
+    async def _write(self, requests: list[dict[str, Any]]) -> None:
+        batch: list[dict[str, Any]] = []
+        room = BODY_BYTES
+        for request in requests:
+            size = len(json.dumps(request, default=str))
+            if batch and (size > room or len(batch) == _WRITTEN_AT_ONCE):
+                await self._table.write_batch(batch)
+                batch, room = [], BODY_BYTES
+            batch.append(request)
+            room -= size
+        if batch:
+            await self._table.write_batch(batch)
+
+    def _key(self, ref: PageRef) -> dict[str, Attribute]:
+        return {"session_id": {"S": f"{self._session_id}~{ref.name}"}}
+
+
+def pack(
+    records: Iterable[Attribute], limit: int
+) -> tuple[list[tuple[list[Attribute], int]], list[Attribute]]:
+    """Distribute records over pages of at most so many bytes.
+
+    Returns:
+        For each page its records and how many begin in it; and the records that follow
+        the last page. A record larger than a page is a page of its own, or several.
+    """
+    pages: list[tuple[list[Attribute], int]] = []
+    rest: list[Attribute] = []
+    room = limit
+    for record in records:
+        size = size_of([record])
+        if size > room and rest:
+            pages.append((rest, len(rest)))
+            rest, room = [], limit
+        if size > limit:
+            pages += [([part], count) for part, count in _parts(record)]
+        else:
+            rest.append(record)
+            room -= size
+    return pages, rest
+
+
+def join(refs: Sequence[PageRef], pages: Sequence[Page | None]) -> list[Attribute]:
+    """Return the records of pages in a row, their parts put together again.
+
+    For each record of a page that is not there stands one that cannot be read.
+    """
+    records: list[Attribute] = []
+    for ref, page in zip(refs, pages, strict=True):
+        if page is None:
+            if ref.count:
+                records += [LOST] * ref.count
+            elif records:
+                records[-1] = LOST
+        elif ref.count:
+            records += page.records
+        elif records and records[-1] is not LOST:
+            records[-1] = {"S": "".join(texts_of([records[-1], *page.records]))}
+    return records
+
+
+def _parts(record: Attribute) -> Iterator[tuple[Attribute, int]]:
+    if "S" not in record:
+        yield record, 1
+        return
+    text = record["S"].encode()
+    start = 0
+    while start < len(text):
+        end = start + PART_BYTES
+        while end < len(text) and text[end] & 0b11_000000 == _CONTINUES:
+            end -= 1
+        yield {"S": text[start:end].decode()}, 0 if start else 1
+        start = end
+
+
+def _parsed(item: dict[str, Attribute] | None) -> Page | None:
+    if item is None:
+        return None
+    writes = frozenset(map(bytes, item.get("writes", {}).get("BS", ())))
+    return Page(item["items"]["L"], writes, int(item["writes_since"]["N"]))

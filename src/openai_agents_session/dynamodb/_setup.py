@@ -1,0 +1,114 @@
+"""Making the table."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from openai_agents_session.dynamodb._calls import Table
+
+if TYPE_CHECKING:
+    from aiobotocore.client import AioBaseClient
+
+POLL_SECONDS = 1.0
+"""Between two looks at a table that is being made; botocore's own waiter takes twenty."""
+
+KEY = "session_id"
+TTL_ATTRIBUTE = "ttl"
+
+
+async def create_table_if_not_exists(
+    client: AioBaseClient, table_name: str, *, enable_ttl: bool = True
+) -> None:
+    """Make sure that there is a table for sessions, and that it can be used.
+
+    Several processes may call this at once. A new table is billed on demand.
+
+    Args:
+        client: an aiobotocore client for DynamoDB that was entered.
+        table_name: the table's name.
+        enable_ttl: let DynamoDB delete what has expired, also in a table that exists
+            already. Sessions with ``ttl_seconds`` expire in time without it, but their
+            items stay.
+
+    Raises:
+        TypeError: the client is no entered aiobotocore client for DynamoDB.
+        ValueError: there is such a table, but with another key, or with its TTL on another
+            attribute.
+        botocore.exceptions.ClientError: as botocore raises it.
+    """
+    table = Table(client, table_name)
+    _check_key(table_name, await _active(table))
+    if enable_ttl:
+        await _enable_ttl(table)
+
+
+async def _active(table: Table) -> dict[str, Any]:
+    """Return the description of the table once it is active; make it if it is not there."""
+    while True:
+        try:
+            description = (await table.call("describe_table"))["Table"]
+        except ClientError as exc:
+            if _code(exc) != "ResourceNotFoundException":
+                raise
+            try:
+                await table.call(
+                    "create_table",
+                    AttributeDefinitions=[{"AttributeName": KEY, "AttributeType": "S"}],
+                    KeySchema=[{"AttributeName": KEY, "KeyType": "HASH"}],
+                    BillingMode="PAY_PER_REQUEST",
+                )
+            except ClientError as exc:
+                if _code(exc) != "ResourceInUseException":  # another process makes it
+                    raise
+            continue
+        # A table that is being changed takes reads and writes.
+        if description["TableStatus"] in {"ACTIVE", "UPDATING"}:
+            return description
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _check_key(name: str, description: dict[str, Any]) -> None:
+    types = {
+        each["AttributeName"]: each["AttributeType"] for each in description["AttributeDefinitions"]
+    }
+    found = [
+        f"{each['AttributeName']} ({types[each['AttributeName']]}, {each['KeyType']})"
+        for each in description["KeySchema"]
+    ]
+    if found != [f"{KEY} (S, HASH)"]:
+        raise ValueError(
+            f"table {name!r} has the key {', '.join(found)}; a table of sessions has the "
+            f"partition key {KEY} (S, HASH) alone"
+        )
+
+
+async def _enable_ttl(table: Table) -> None:
+    while True:
+        ttl = (await table.call("describe_time_to_live"))["TimeToLiveDescription"]
+        if ttl["TimeToLiveStatus"] != "DISABLED":
+            attribute = ttl.get("AttributeName")
+            if attribute != TTL_ATTRIBUTE:
+                raise ValueError(
+                    f"table {table.name!r} has its time to live on the attribute {attribute!r}; "
+                    f"sessions keep theirs in {TTL_ATTRIBUTE!r}"
+                )
+            if ttl["TimeToLiveStatus"] != "DISABLING":
+                return
+            await asyncio.sleep(POLL_SECONDS)
+            continue
+        try:
+            await table.call(
+                "update_time_to_live",
+                TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
+            )
+        except ClientError as exc:
+            # Another process was first. Whether it did the same, the next look says.
+            if "already enabled" not in str(exc):
+                raise
+
+
+def _code(error: ClientError) -> str:
+    return error.response["Error"].get("Code", "")

@@ -1,0 +1,170 @@
+"""The requests that change a session's item: pure functions that make what is sent.
+
+Each is one ``UpdateItem`` with a condition. Where the condition fails, DynamoDB answers
+with the item that did not meet it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from openai_agents_session.dynamodb._head import moment
+
+if TYPE_CHECKING:
+    from openai_agents_session.dynamodb._head import Attribute, Head, Token
+
+
+def extension(
+    records: list[Attribute],
+    token: Token,
+    *,
+    size: int,
+    page_bytes: int,
+    ttl: int | None,
+    start: int,
+) -> dict[str, Any]:
+    """Return the update that appends to the item, if that takes it; see ``takes``.
+
+    Args:
+        records: what is appended.
+        token: names the write.
+        size: the bytes that they take.
+        page_bytes: the bytes that all records of the item may take.
+        ttl: when the item then expires; None leaves that alone.
+        start: the version of an item that was not there, less one.
+    """
+    lasting = "(attribute_not_exists(#pages_until) OR #pages_until >= #ttl)"
+    if ttl is not None:
+        lasting = "(attribute_not_exists(#pages) OR #pages_until >= :ttl)"
+    condition = (
+        "attribute_not_exists(#session_id) OR (NOT contains(#writes, :token) "
+        "AND #writes_since < :stamp AND #bytes <= :room "
+        f"AND (attribute_not_exists(#ttl) OR #ttl > :now) AND {lasting})"
+    )
+    update = (
+        "SET #items = list_append(if_not_exists(#items, :none), :records), "
+        "#version = if_not_exists(#version, :start) + :one, "
+        "#count = if_not_exists(#count, :zero) + :count, "
+        "#bytes = if_not_exists(#bytes, :zero) + :size, "
+        "#writes_since = if_not_exists(#writes_since, :zero), "
+        "#created_at = if_not_exists(#created_at, :moment), #updated_at = :moment"
+        + (", #ttl = :ttl" if ttl is not None else "")
+        + " ADD #writes :tokens"
+    )
+    values: dict[str, Attribute] = {
+        ":none": {"L": []},
+        ":records": {"L": records},
+        ":start": number(start),
+        ":zero": number(0),
+        ":one": number(1),
+        ":count": number(len(records)),
+        ":size": number(size),
+        ":room": number(page_bytes - size),
+        ":moment": {"S": moment(token.stamp)},
+        ":stamp": number(token.stamp),
+        ":token": {"B": bytes(token)},
+        ":tokens": {"BS": [bytes(token)]},
+        ":now": number(int(time.time())),
+    }
+    if ttl is not None:
+        values[":ttl"] = number(ttl)
+    return {"UpdateExpression": update, **conditional(condition, values, update)}
+
+
+def takes(head: Head, size: int, page_bytes: int, ttl: int | None) -> bool:
+    """Whether ``extension`` will do for such an item."""
+    if not head.exists:
+        return size <= page_bytes
+    if ttl is not None:
+        lasting = not head.pages or (head.pages_until or 0) >= ttl
+    else:
+        lasting = head.pages_until is None or head.pages_until >= (head.ttl or math.inf)
+    return (
+        head.version is not None and not head.expired and head.size + size <= page_bytes and lasting
+    )
+
+
+def replacement(head: Head, after: Head, removed: int | None, token: Token) -> dict[str, Any]:
+    """The update that makes of the item, as it was read, what it shall be."""
+    values: dict[str, Attribute] = {
+        ":version": number(after.version or 0),
+        ":count": number(after.count),
+        ":bytes": number(after.size),
+        ":writes": {"BS": sorted(after.writes)},
+        ":since": number(after.since),
+        ":created_at": {"S": after.created_at},
+        ":updated_at": {"S": moment(token.stamp)},
+    }
+    update = (
+        "SET #version = :version, #count = :count, #bytes = :bytes, #writes = :writes, "
+        "#writes_since = :since, #created_at = :created_at, #updated_at = :updated_at"
+    )
+    gone = ["#conversation_data"]
+    if removed is None:
+        values[":items"] = {"L": after.records}
+        update += ", #items = :items"
+    else:
+        gone.append(f"#items[{removed}]")
+    changed: dict[str, Attribute | None] = {
+        "pages": {"L": [{"S": str(ref)} for ref in after.pages]} if after.pages else None,
+        "pages_until": None if after.pages_until is None else number(after.pages_until),
+    }
+    if after.ttl != head.ttl:
+        changed["ttl"] = None if after.ttl is None else number(after.ttl)
+    for name, value in changed.items():
+        if value is None:
+            gone.append(f"#{name}")
+        else:
+            values[f":{name}"] = value
+            update += f", #{name} = :{name}"
+    update += f" REMOVE {', '.join(gone)}"
+
+    as_read: dict[str, Attribute | None] = {
+        "version": None if head.version is None else number(head.version),
+        "ttl": None if head.ttl is None else number(head.ttl),
+    }
+    if head.version is None:  # nothing else tells whether it is still the same
+        as_read["conversation_data"] = head.stored.get("conversation_data")
+    clauses = [
+        "attribute_exists(#session_id)" if head.exists else "attribute_not_exists(#session_id)"
+    ]
+    for name, value in as_read.items():
+        if value is None:
+            clauses.append(f"attribute_not_exists(#{name})")
+        else:
+            clauses.append(f"#{name} = :read_{name}")
+            values[f":read_{name}"] = value
+    if head.version is None and "L" in head.stored.get("items", {}):
+        clauses.append("size(#items) = :read_size")  # dynalite finds no two lists equal
+        values[":read_size"] = number(len(head.stored["items"]["L"]))
+    return {
+        "UpdateExpression": update,
+        **conditional(" AND ".join(clauses), values, update),
+    }
+
+
+def conditional(condition: str, values: dict[str, Attribute], update: str = "") -> dict[str, Any]:
+    """Return the parameters of a condition that tells what was there when it fails."""
+    return {
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": {
+            f"#{name}": name for name in re.findall(r"#(\w+)", condition + update)
+        },
+        "ExpressionAttributeValues": values,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
+def outlives(pages_until: float | None, ttl: float | None) -> bool:
+    """Whether pages with such a time last as long as an item with such a time."""
+    if ttl is None or pages_until is None:
+        return pages_until is ttl
+    return pages_until >= ttl
+
+
+def number(value: float) -> Attribute:
+    """Return a number as DynamoDB writes it."""
+    return {"N": str(value)}

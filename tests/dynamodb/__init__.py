@@ -1,0 +1,1 @@
+"""DynamoDBSession on three emulators, over HTTP."""

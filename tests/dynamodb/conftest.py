@@ -1,0 +1,63 @@
+"""The emulators, and clients and tables on them.
+
+An emulator is started when the first test asks for it and serves the whole session (each
+xdist worker has its own). With ``CI`` set, one that is missing fails its tests.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from tests.dynamodb import emulators
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.dynamodb.emulators import Emulator
+
+HERE = Path(__file__).parent
+
+emulators.forget_machine_settings()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies under ``tests/dynamodb``, so that ``-m dynamodb`` selects it."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.dynamodb)
+
+
+@pytest.fixture(scope="session", params=emulators.names())
+def emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
+    """An emulator; tests share it and keep to tables of their own."""
+    name = str(request.param)
+    try:
+        emulators.install(name)
+    except emulators.InstallError as error:
+        if "CI" in os.environ:
+            raise
+        pytest.skip(str(error))
+    with emulators.running(name) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def dynamodb_client(emulator: Emulator) -> AsyncIterator[Any]:
+    """A client of the emulator with botocore's defaults."""
+    async with emulators.create_client(emulator.url) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def table(emulator: Emulator, dynamodb_client: Any) -> AsyncIterator[str]:
+    """The name of a fresh table, made without the library; gone afterwards."""
+    name = f"test-{uuid.uuid4().hex}"
+    await emulators.create_table(dynamodb_client, name, ttl=emulator.has_ttl)
+    yield name
+    await dynamodb_client.delete_table(TableName=name)

@@ -1,0 +1,121 @@
+"""The contract on three emulators of DynamoDB, over HTTP."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest_asyncio
+
+from openai_agents_session import DynamoDBSession
+from tests.contract import AnySession, SessionContract
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SMALLEST = 4096
+
+
+class DynamoDBContract(SessionContract):
+    """The hooks: one item for each session, pages where the test asks for them."""
+
+    session_class = DynamoDBSession
+    vanishes = False  # an item stays, for the tokens of the last writes
+    page_bytes: ClassVar[int] = 64 * 1024
+    client: Any
+    table: str
+
+    @pytest_asyncio.fixture
+    async def store(self, dynamodb_client: Any, table: str) -> AsyncIterator[None]:
+        """Use a table of the test's own."""
+        self.client, self.table = dynamodb_client, table
+        yield
+
+    async def make_session(
+        self,
+        session_id: Any,
+        *,
+        cls: type[Any] | None = None,
+        ttl: int | None = None,
+        **options: Any,
+    ) -> AnySession:
+        """Make a session on the test's table."""
+        return (cls or self.session_class)(
+            session_id, self.client, self.table, ttl, page_bytes=self.page_bytes, **options
+        )
+
+    def key(self, session: AnySession) -> Any:
+        """Return the key of the session's item."""
+        return {"session_id": {"S": session.session_id}}
+
+    async def item(self, session: AnySession) -> dict[str, Any]:
+        """Return the session's item; ``{}`` where there is none."""
+        answer = await self.client.get_item(
+            TableName=self.table, Key=self.key(session), ConsistentRead=True
+        )
+        item: dict[str, Any] = answer.get("Item", {})
+        return item
+
+    async def raw(self, session: AnySession) -> list[bytes]:
+        """Return all records, those in pages first."""
+        item = await self.item(session)
+        records: list[bytes] = []
+        for ref in item.get("pages", {}).get("L", []):
+            count, _, name = ref["S"].partition(".")
+            key = {"session_id": {"S": f"{session.session_id}~{name}"}}
+            answer = await self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)
+            found = [encoded(record) for record in answer["Item"]["items"]["L"]]
+            if count == "0":
+                records[-1] += b"".join(found)
+            else:
+                records += found
+        return records + [encoded(record) for record in item.get("items", {}).get("L", [])]
+
+    async def corrupt(self, session: AnySession, raw: bytes) -> None:
+        """Append an element as another program might have done."""
+        try:
+            record: dict[str, Any] = {"S": raw.decode()}
+        except UnicodeDecodeError:
+            record = {"B": raw}
+        await self.client.update_item(
+            TableName=self.table,
+            Key=self.key(session),
+            UpdateExpression="SET #items = list_append(if_not_exists(#items, :none), :record)",
+            ExpressionAttributeNames={"#items": "items"},
+            ExpressionAttributeValues={":none": {"L": []}, ":record": {"L": [record]}},
+        )
+
+    async def expire(self, session: AnySession) -> None:
+        """Move the item's time to where it is over."""
+        await self.set_ttl_left(session, -1)
+
+    async def ttl_left(self, session: AnySession) -> float | None:
+        """Return what is left of the item's time."""
+        ttl = (await self.item(session)).get("ttl")
+        return float(ttl["N"]) - time.time() if ttl else None
+
+    async def set_ttl_left(self, session: AnySession, seconds: int) -> None:
+        """Change the item's time."""
+        await self.client.update_item(
+            TableName=self.table,
+            Key=self.key(session),
+            UpdateExpression="SET #ttl = :ttl",
+            ConditionExpression="attribute_exists(session_id)",
+            ExpressionAttributeNames={"#ttl": "ttl"},
+            ExpressionAttributeValues={":ttl": {"N": str(int(time.time()) + seconds)}},
+        )
+
+
+def encoded(record: dict[str, Any]) -> bytes:
+    """Return the bytes of a text or of binary data."""
+    return record["S"].encode() if "S" in record else record["B"]
+
+
+class TestOneItem(DynamoDBContract):
+    """Conversations that fit one item, and large items that do not."""
+
+
+class TestPages(DynamoDBContract):
+    """Pages as small as can be, so that most conversations have some."""
+
+    page_bytes = SMALLEST
