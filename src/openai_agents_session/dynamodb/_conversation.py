@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from random import getrandbits
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +32,11 @@ from openai_agents_session.dynamodb._calls import (
 )
 from openai_agents_session.dynamodb._head import (
     Attribute,
+    Change,
     Head,
     PageRef,
     Token,
+    Window,
     moment,
     remembered,
     size_of,
@@ -73,40 +75,6 @@ class SupersededError(Exception):
         super().__init__(str(error))
         self.head = head
         self.error = error
-
-
-@dataclass(frozen=True)
-class Window:
-    """The newest part of a conversation, as it was read.
-
-    Attributes:
-        start: the index of its first page; pages before that one were not read.
-        records: the records from there on, those of the item included.
-        writes: the tokens of its pages.
-        since: since when these are complete; None where it has no pages.
-    """
-
-    start: int
-    records: list[Attribute] = field(repr=False)
-    writes: frozenset[bytes] = frozenset()
-    since: int | None = None
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a write makes of a conversation.
-
-    Attributes:
-        window: what changes; the pages before it stay.
-        records: the new content of the item.
-        pages: what goes into new pages: records, and how many begin there.
-        removed: the index of the item's one record that goes, where that is all.
-    """
-
-    window: Window
-    records: list[Attribute] = field(repr=False)
-    pages: Sequence[tuple[list[Attribute], int]] = field(default=(), repr=False)
-    removed: int | None = None
 
 
 class Conversation:
@@ -157,12 +125,15 @@ class Conversation:
             now = await self.read()
             if now.version != head.version:
                 raise SupersededError(now, LookupError("a page is gone"))
-        found = [page for page in pages if page]
+        since = window.since
+        if pages:  # with a page its tokens are lost: then only what began after all is certain
+            oldest, certain = pages[0], None not in pages and since != head.since
+            since = oldest.since if oldest and certain else head.since
         return Window(
             start,
             join(refs, pages) + window.records,
-            window.writes.union(*(page.writes for page in found)),
-            found[0].since if found else window.since,
+            window.writes.union(*(page.writes for page in pages if page)),
+            since,
         )
 
     async def append(self, records: list[Attribute]) -> None:
@@ -343,26 +314,34 @@ class Conversation:
         Raises:
             SupersededError: it is not as it was read any more.
         """
-        window = change.window
-        kept = head.pages[: window.start]
+        window, pages = change.window, [*change.pages]
         ttl: float | None = self._expiry()
         if ttl is None and not head.expired:
             ttl = head.ttl
-        until = None if ttl is None else ttl + max(self._ttl or 0, DAY)
+        until = pages_until = None if ttl is None else ttl + max(self._ttl or 0, DAY)
+        kept = head.pages[: window.start]
+        if kept and head.pages_until is None and ttl is not None:
+            # They never expire. To give them a time before the item has one might cut off a
+            # conversation that then keeps none, so the item gets others.
+            before = Window(window.start, [], window.writes, window.since)
+            window = await self.reach(head, 0, before)
+            older, rest = pack(window.records, self._page_bytes)
+            pages = [*older, *([(rest, len(rest))] if rest else []), *pages]
+            kept = ()
+        elif kept and not outlives(head.pages_until, ttl):
+            await self._pages.extend(kept, until)
+        elif kept and until is not None and head.pages_until is not None:
+            pages_until = min(until, head.pages_until)
 
         writes, since = remembered(
             head.writes | window.writes, head.since if window.since is None else window.since
         )
-        new = [(PageRef.new(count), Page(records)) for records, count in change.pages]
+        new = [(PageRef.new(count), Page(records, since=since)) for records, count in pages]
         if new:
-            new[-1] = (new[-1][0], replace(new[-1][1], writes=writes, since=since))
+            new[-1] = (new[-1][0], replace(new[-1][1], writes=writes))
             since = max([since, *(Token(each).stamp for each in writes)])
             writes = frozenset()
         refs = kept + tuple(ref for ref, _ in new)
-        if kept and not outlives(head.pages_until, ttl):
-            await self._pages.extend(kept, until)
-        elif kept:
-            until = head.pages_until
 
         after = Head(
             exists=True,
@@ -372,7 +351,7 @@ class Conversation:
             writes=writes | {token},
             since=since,
             ttl=ttl,
-            pages_until=until if refs else None,
+            pages_until=pages_until if refs else None,
             created_at=head.created_at,
         )
         if head.expired or not head.created_at:
@@ -385,7 +364,7 @@ class Conversation:
             raise
         if await self._update(token, replacement(head, after, change.removed, token), stored):
             self._seen = after
-        await self._discard(head.pages[window.start :] + head.left)
+        await self._discard(head.pages[len(kept) :] + head.left)
 
     async def _discard(self, refs: Sequence[PageRef]) -> None:
         """Delete pages that no item names; what was to be done is done without it."""

@@ -1,4 +1,4 @@
-"""What a session's item says: its newest records, where its pages are, its bookkeeping.
+"""What a session's item says, and what a write makes of it.
 
 Values and pure functions; nothing here talks to DynamoDB. A record is an element of a
 list as DynamoDB writes it, ``{"S": text}``; one of another type is a record that nobody
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from openai_agents_session._serializer import split_array
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 Attribute: TypeAlias = "dict[str, Any]"
 """A value in DynamoDB's typed JSON, such as ``{"S": "text"}``."""
@@ -149,6 +149,40 @@ class Head:
     def count(self) -> int:
         """How many records the conversation has."""
         return len(self.records) + sum(page.count for page in self.pages)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The newest part of a conversation, as it was read.
+
+    Attributes:
+        start: the index of its first page; pages before that one were not read.
+        records: the records from there on, those of the item included.
+        writes: the tokens of its pages.
+        since: since when these are complete; None where it has no pages.
+    """
+
+    start: int
+    records: list[Attribute] = field(repr=False)
+    writes: frozenset[bytes] = frozenset()
+    since: int | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a write makes of a conversation.
+
+    Attributes:
+        window: what changes; the pages before it stay.
+        records: the new content of the item.
+        pages: what goes into new pages: records, and how many begin there.
+        removed: the index of the item's one record that goes, where that is all.
+    """
+
+    window: Window
+    records: list[Attribute] = field(repr=False)
+    pages: Sequence[tuple[list[Attribute], int]] = field(default=(), repr=False)
+    removed: int | None = None
 
 
 def size_of(records: Iterable[Attribute]) -> int:
