@@ -1,4 +1,4 @@
-"""Sessions for the OpenAI Agents SDK, kept in Redis or DynamoDB.
+"""Sessions for the OpenAI Agents SDK, kept in Redis, DynamoDB or a SQL database.
 
 The names below are imported from their own module when they are first used, so
 that ``import openai_agents_session`` costs nothing and asks for no extra.
@@ -11,13 +11,15 @@ import sys
 TYPE_CHECKING = False  # to import typing for it would cost more than all the rest
 
 if TYPE_CHECKING:
+    from openai_agents_session.database import DatabaseSession
     from openai_agents_session.dynamodb import DynamoDBSession
     from openai_agents_session.redis import RedisSession
 
-__all__ = ["DynamoDBSession", "RedisSession"]
+__all__ = ["DatabaseSession", "DynamoDBSession", "RedisSession"]
 
-# name -> (module that defines it, extra that installs its driver, the driver's package)
+# name -> (module that defines it, extra that installs its drivers, the drivers' packages)
 _BACKENDS = {
+    "DatabaseSession": ("database", "database", "sqlalchemy", "advanced_alchemy"),
     "DynamoDBSession": ("dynamodb", "dynamodb", "aiobotocore"),
     "RedisSession": ("redis", "redis", "redis"),
 }
@@ -31,17 +33,18 @@ if not TYPE_CHECKING:  # or every misspelt name would pass for an object
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module  # noqa: PLC0415 - paid for by those who use a backend
 
-        module, extra, driver = _BACKENDS[name]
+        module, extra, *drivers = _BACKENDS[name]
         try:
             backend = getattr(import_module(f"{__name__}.{module}"), name)
         except ModuleNotFoundError as exc:
             # Only a driver that is not there: any other failure keeps its own words.
-            if (exc.name or "").partition(".")[0] != driver or sys.modules.get(driver):
+            missing = (exc.name or "").partition(".")[0]
+            if missing not in drivers or sys.modules.get(missing):
                 raise
             raise ImportError(
                 f"{name} requires the '{extra}' extra. "
                 f"Install it with: pip install 'openai-agents-session[{extra}]'",
-                name=driver,
+                name=missing,
             ) from exc
         globals()[name] = backend
         return backend

@@ -1,0 +1,28 @@
+"""Conversations in SQL, owned by users: models, sessions, a service and a migration.
+
+    agent_session      a conversation: its user, its id, its name, its agent
+    session_message    an item of a conversation, at an explicit position
+
+``DatabaseSession`` keeps a conversation for the SDK's Runner; ``AgentSessionService`` lists,
+renames and deletes those of a user. Both use the shipped ``AgentSession``, or an
+application's own class with ``AgentSessionMixin``. Needs PostgreSQL, or SQLite from 3.35 on.
+"""
+
+from __future__ import annotations
+
+from openai_agents_session.database._session import DatabaseSession
+from openai_agents_session.database.mixins import AgentSessionMixin, SessionMessageMixin
+from openai_agents_session.database.models import AgentSession, Base, SessionMessage, User
+from openai_agents_session.database.types import MessageRole, SessionKey
+
+__all__ = [
+    "AgentSession",
+    "AgentSessionMixin",
+    "Base",
+    "DatabaseSession",
+    "MessageRole",
+    "SessionKey",
+    "SessionMessage",
+    "SessionMessageMixin",
+    "User",
+]

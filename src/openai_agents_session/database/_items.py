@@ -1,0 +1,145 @@
+"""Conversation item <-> the columns of a message."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from openai_agents_session._serializer import deserialize, deserialize_all, serialize
+from openai_agents_session.database.types import MessageRole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agents import TResponseInputItem
+
+_ROLES: dict[Any, MessageRole] = {role.value: role for role in MessageRole}
+_ROLES["developer"] = MessageRole.SYSTEM
+
+_ROLES_OF_TYPES = {
+    "mcp_approval_response": MessageRole.USER,
+    "mcp_list_tools": MessageRole.TOOL,
+    "compaction_trigger": MessageRole.SYSTEM,
+    "configuration_update": MessageRole.SYSTEM,
+}
+
+# Where an item that is no message keeps its words, the first that is there.
+_WORDS = ("content", "output", "arguments", "input", "summary", "code", "result", "reason")
+
+
+def rows_of(items: Sequence[TResponseInputItem]) -> list[dict[str, Any]]:
+    """Return the columns of each item's row, ``extra_data`` as a text.
+
+    Raises:
+        TypeError: an item holds what JSON cannot.
+    """
+    return [
+        _row(text, item if type(item) is dict else deserialize(text))
+        for text, item in zip(serialize(items), items, strict=True)
+    ]
+
+
+def items_of(
+    stored: Sequence[str | bytes | None],
+) -> tuple[list[TResponseInputItem | None], int]:
+    """Return the item of each ``extra_data``, None for one that cannot be read; and how many."""
+    texts = [b"" if text is None else text for text in stored]
+    items, unreadable = deserialize_all(texts)
+    if unreadable:
+        items = [
+            _item_in_string(text) if item is None else item
+            for text, item in zip(texts, items, strict=True)
+        ]
+        unreadable = items.count(None)
+    return items, unreadable
+
+
+def item_of(stored: str | bytes | None) -> TResponseInputItem | None:
+    """Return the item of an ``extra_data``; None if it cannot be read."""
+    return items_of([stored])[0][0]
+
+
+def _item_in_string(text: str | bytes) -> TResponseInputItem | None:
+    if text[:1] not in ('"', b'"'):
+        return None
+    try:
+        inner = json.loads(text)
+    except ValueError:
+        return None
+    return deserialize(inner) if isinstance(inner, str) else None
+
+
+def _row(text: bytes, item: Any) -> dict[str, Any]:
+    kind = item.get("type")
+    return {
+        "role": _role(item.get("role"), kind),
+        "content": _shown(_words(item)) or "",
+        "tool_call_id": _shown(item.get("call_id") or item.get("tool_call_id")),
+        "tool_name": _shown(_tool_name(item, kind)),
+        "extra_data": _strict(text),
+    }
+
+
+def _strict(text: bytes) -> str:
+    """Return a text that databases take for JSON: the item's own, or a string that holds it."""
+    if b"NaN" in text or b"Infinity" in text:
+        try:
+            from_json(text, allow_inf_nan=False)
+        except ValueError:
+            return json.dumps(text.decode())
+    return text.decode()
+
+
+def _role(role: object, kind: object) -> MessageRole:
+    """Whose an item is: what it says, and without that what it means."""
+    if isinstance(role, str) and role in _ROLES:
+        return _ROLES[role]
+    if not isinstance(kind, str):
+        return MessageRole.ASSISTANT
+    if kind.endswith("_output"):
+        return MessageRole.TOOL
+    return _ROLES_OF_TYPES.get(kind, MessageRole.ASSISTANT)
+
+
+def _tool_name(item: dict[str, Any], kind: object) -> object:
+    name = item.get("tool_name")
+    if name is None and (isinstance(kind, str) or item.get("role") == "tool"):
+        name = item.get("name")
+    if name is None and isinstance(kind, str) and kind.endswith("_call"):
+        name = kind.removesuffix("_call")
+    return name
+
+
+def _words(item: dict[str, Any]) -> str:
+    for key in _WORDS:
+        value = item.get(key)
+        if value:
+            return value if isinstance(value, str) else _text_of(value)
+    return ""
+
+
+def _text_of(value: object) -> str:
+    """Return the texts of a message's parts, a line each; what is no text is passed over."""
+    parts = value if isinstance(value, list) else [value]
+    texts: list[str] = []
+    for part in parts:
+        if hasattr(part, "model_dump"):
+            part = part.model_dump(mode="json")  # noqa: PLW2901 - the same part, as it is stored
+        if isinstance(part, dict):
+            part = part.get("text") or part.get("refusal") or part.get("transcript")  # noqa: PLW2901 - its text
+        if isinstance(part, str):
+            texts.append(part)
+    return "\n".join(texts)
+
+
+def _shown(text: object) -> str | None:
+    """Return a text as every database can hold it: no NUL, no lone surrogate."""
+    if not isinstance(text, str):
+        return None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-8", "replace").decode()
+    return str(text).replace("\x00", "\ufffd")

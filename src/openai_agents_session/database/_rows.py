@@ -1,0 +1,138 @@
+"""Rows: the rows of one conversation, in a transaction that somebody else ends.
+
+Every write begins with ``open`` or ``lock``, which take the conversation's row. PostgreSQL
+locks that row, SQLite the whole file; so writers of one conversation come one after the
+other, and positions, which the same statement hands out, neither collide nor change places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from openai_agents_session.database._items import item_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agents import TResponseInputItem
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from openai_agents_session.database._statements import Statements
+
+_CHUNK = 500
+"""Keys in one statement: SQLite of old takes 999 parameters."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """Names a conversation, and says what its row begins with."""
+
+    user_id: Any
+    session_id: str
+    metadata: dict[str, str | None]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the statements call it."""
+        return {"owner": self.user_id, "name": self.session_id}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One conversation in one transaction."""
+
+    session: AsyncSession
+    sql: Statements
+    name: Name
+
+    async def stored(self) -> Sequence[Any]:
+        """Return every stored item, oldest first."""
+        return (await self.session.scalars(self.sql.oldest_first, self.name.parameters)).all()
+
+    async def newest(self, wanted: int) -> list[tuple[Any, Any]]:
+        """Return the keys and stored items of the newest messages, oldest first."""
+        parameters = {**self.name.parameters, "wanted": wanted}
+        rows = (await self.session.execute(self.sql.newest_first, parameters)).all()
+        return [(row.id, row.stored) for row in reversed(rows)]
+
+    async def exists(self) -> bool:
+        """Return whether there is a row of the conversation."""
+        found = await self.session.scalar(self.sql.exists, self.name.parameters)
+        return found is not None
+
+    async def open(self, more: int) -> tuple[Any, int]:
+        """Take the row, or make it, and so many positions; return its key and the last one."""
+        parameters = {
+            **self.name.parameters,
+            **self.name.metadata,
+            "key": uuid4(),
+            "now": _now(),
+            "more": more,
+        }
+        row = (await self.session.execute(self.sql.open, parameters)).one()
+        return row.id, row.last_position
+
+    async def lock(self, more: int = 0) -> tuple[Any, int] | None:
+        """Do the same where there is a row; return None where there is none."""
+        parameters = {**self.name.parameters, "now": _now(), "more": more}
+        row = (await self.session.execute(self.sql.lock, parameters)).first()
+        return None if row is None else (row.id, row.last_position)
+
+    async def change(self, key: Any, values: dict[str, Any]) -> None:
+        """Set columns of the row."""
+        await self.session.execute(self.sql.change(values), {"key": key})
+
+    async def insert(self, key: Any, last: int, columns: list[dict[str, Any]]) -> None:
+        """Add messages at the positions that end with ``last``, with one statement."""
+        if not columns:
+            return
+        now = _now()
+        rows = [
+            {**row, "id": uuid4(), "key": key, "position": position, "now": now}
+            for position, row in enumerate(columns, last - len(columns) + 1)
+        ]
+        await self.session.execute(self.sql.add, rows)
+
+    async def clear(self, key: Any) -> None:
+        """Remove every message."""
+        await self.session.execute(self.sql.clear, {"key": key})
+
+    async def pop(self, key: Any) -> Any:
+        """Remove the newest message and return what is stored of it; None where there is none."""
+        row = (await self.session.execute(self.sql.pop, {"key": key})).first()
+        return None if row is None else row.stored or b""
+
+    async def remove(self, key: Any, keys: list[Any]) -> None:
+        """Remove these messages."""
+        for start in range(0, len(keys), _CHUNK):
+            chunk = {"key": key, "keys": keys[start : start + _CHUNK]}
+            await self.session.execute(self.sql.remove, chunk)
+
+    async def tail(self, key: Any, wanted: int) -> Sequence[Any]:
+        """Return the newest messages, the newest first: ``id``, ``stored``, ``position``."""
+        parameters = {"key": key, "wanted": wanted}
+        return (await self.session.execute(self.sql.tail, parameters)).all()
+
+    async def prune(
+        self, key: Any, position: int, is_stale: Callable[[TResponseInputItem], bool], step: int
+    ) -> None:
+        """Remove the oldest messages before a position, up to the first that is to stay."""
+        while True:
+            parameters = {"key": key, "position": position, "wanted": step}
+            rows = (await self.session.execute(self.sql.before, parameters)).all()
+            stale = []
+            for row in rows:
+                item = item_of(row.stored)
+                if item is None or not is_stale(item):
+                    break
+                stale.append(row.id)
+            await self.remove(key, stale)
+            if len(stale) < step:
+                return
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

@@ -1,0 +1,340 @@
+"""DatabaseSession: a user's conversation in a SQL database."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+from agents.memory.session_settings import resolve_session_limit
+from sqlalchemy.exc import DBAPIError
+
+from openai_agents_session._base import BaseSession, CompactionSnapshot
+from openai_agents_session.database._conversation import Conversation, UnreadableError
+from openai_agents_session.database._items import items_of
+from openai_agents_session.database._rows import Name
+from openai_agents_session.database._statements import tables_of
+from openai_agents_session.database._work import Work
+from openai_agents_session.database.models import AgentSession
+from openai_agents_session.database.types import MAX_NAME, MAX_SESSION_ID_BYTES, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from enum import Enum
+
+    from agents import SessionSettings, TResponseInputItem
+    from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+    from openai_agents_session.database.mixins import AgentSessionMixin
+
+    class _Unset(Enum):
+        UNSET = None
+
+
+_logger = logging.getLogger("openai_agents_session")
+
+UNSET: Any = object()
+"""Stands for an argument that was not passed, where None says something."""
+
+_MAX_ROWS = 2**31 - 1
+
+
+class DatabaseSession(BaseSession):
+    """A user's conversation in SQL, for ``Runner.run(agent, "Hi", session=session)``.
+
+    Its row appears with the first write, and carries what is said here about the agent and
+    the conversation; where there is a row already, that stays as it is.
+
+    Args:
+        session_id: names the conversation among those of the user; any non-empty text of up
+            to 2,000 bytes in UTF-8.
+        user_id: the user's key; a UUID may be given as text. The same ``session_id`` of two
+            users is two conversations.
+        db_session: an ``async_sessionmaker``, with which each operation is a short transaction
+            of its own; or an ``AsyncSession``, which stays the caller's to close. In a
+            transaction that the caller began, writes are savepoints and the commit is the
+            caller's; otherwise each operation commits.
+        agent_name: the agent's name, of up to 255 characters.
+        agent_instructions: what the agent was told.
+        session_name: the conversation's name for people, of up to 255 characters.
+        session_settings: the SDK's ``SessionSettings``, or a dict of its fields;
+            ``limit`` is the default for ``get_items``.
+        session_model: the application's own class with ``AgentSessionMixin``; None takes the
+            shipped one.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: the id is empty or too long, the user's id is no UUID, or a text has a NUL
+            or a lone surrogate or is too long.
+    """
+
+    def __init__(  # noqa: PLR0917 - the order of the arguments is the design
+        self,
+        session_id: str,
+        user_id: UUID | str | Any,
+        db_session: AsyncSession | async_sessionmaker[Any],
+        agent_name: str | None = None,
+        agent_instructions: str | None = None,
+        session_name: str | None = None,
+        *,
+        session_settings: SessionSettings | dict[str, Any] | None = None,
+        session_model: type[AgentSessionMixin] | None = None,
+    ) -> None:
+        super().__init__(session_id, session_settings)
+        if len(stored(session_id).encode()) > MAX_SESSION_ID_BYTES:
+            raise ValueError(f"session_id must have {MAX_SESSION_ID_BYTES} bytes at most in UTF-8")
+        model = session_model or AgentSession
+        self.user_id = checked_user_id(model, user_id)
+        metadata = {
+            "agent_name": checked_text("agent_name", agent_name, MAX_NAME),
+            "agent_instructions": checked_text("agent_instructions", agent_instructions),
+            "session_name": checked_text("session_name", session_name, MAX_NAME),
+        }
+        self._rows = Conversation(
+            Work(db_session, model), model, Name(self.user_id, session_id, metadata)
+        )
+
+    async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
+        """Return the conversation's newest items, oldest first.
+
+        A record that cannot be read is skipped with a logged warning, and does not count.
+
+        Args:
+            limit: how many items at most; None takes the session's setting, then all.
+
+        Returns:
+            The items; ``[]`` where there are none, and for a limit of 0 or less.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: as SQLAlchemy raises it.
+        """
+        wanted = resolve_session_limit(limit, self.session_settings)
+        if wanted is not None and wanted <= 0:
+            return []
+        if wanted is None or wanted >= _MAX_ROWS:
+            items, unreadable = items_of(await self._rows.read())
+            return self._readable(items, unreadable)
+        window = wanted
+        while True:
+            rows = await self._rows.read_newest(window)
+            items, unreadable = items_of([text for _, text in rows])
+            if len(rows) - unreadable >= wanted or len(rows) < window:
+                return self._readable(items, unreadable)[-wanted:]
+            window *= 2  # older records fill up
+
+    async def add_items(self, items: list[TResponseInputItem]) -> None:
+        """Append a batch, whole and contiguous, in one transaction.
+
+        Args:
+            items: dicts or Pydantic models; none of them changes nothing at all.
+
+        Raises:
+            TypeError: an item holds what JSON cannot; nothing was written.
+            sqlalchemy.exc.SQLAlchemyError: as SQLAlchemy raises it; an ``IntegrityError``
+                where there is no such user.
+        """
+        if items:
+            await self._rows.append(items)
+
+    async def pop_item(self) -> TResponseInputItem | None:
+        """Remove and return the newest item; it goes to exactly one caller.
+
+        Records that cannot be read are passed over and stay where they are.
+
+        Returns:
+            The item, or None where there is none.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: as SQLAlchemy raises it.
+        """
+        try:
+            return await self._rows.pop()
+        except UnreadableError:
+            self._warn("some")
+            return await self._rows.pop_readable()
+
+    async def clear_session(self) -> None:
+        """Delete the conversation's items; where there are none, nothing happens.
+
+        The row with its name and the like stays: ``AgentSessionService.delete`` removes it.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: as SQLAlchemy raises it.
+        """
+        await self._rows.clear()
+
+    async def replace_items(self, items: list[TResponseInputItem]) -> None:
+        """Put a batch in the place of the whole conversation, in one transaction.
+
+        Args:
+            items: dicts or Pydantic models; none of them empties the conversation.
+
+        Raises:
+            TypeError: an item holds what JSON cannot; nothing was written.
+            sqlalchemy.exc.SQLAlchemyError: as SQLAlchemy raises it.
+        """
+        if items:
+            await self._rows.append(items, replace=True)
+        else:
+            await self._rows.clear()
+
+    async def update_session_metadata(
+        self,
+        *,
+        session_name: str | None = UNSET,
+        description: str | None = UNSET,
+        agent_name: str | None = UNSET,
+        agent_instructions: str | None = UNSET,
+        is_active: bool = UNSET,
+    ) -> None:
+        """Change what the row says about the conversation; it is made where there is none.
+
+        Only what is passed changes. None, passed on purpose, clears.
+
+        Args:
+            session_name: the conversation's name for people, of up to 255 characters.
+            description: more about it.
+            agent_name: the agent's name, of up to 255 characters.
+            agent_instructions: what the agent was told.
+            is_active: whether it goes on; the service lists and cleans up by this.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: ``is_active`` is None, or a text is too long or has a NUL or a lone
+                surrogate.
+            sqlalchemy.exc.SQLAlchemyError: as SQLAlchemy raises it.
+        """
+        texts = {
+            "session_name": (session_name, MAX_NAME),
+            "description": (description, None),
+            "agent_name": (agent_name, MAX_NAME),
+            "agent_instructions": (agent_instructions, None),
+        }
+        values: dict[str, Any] = {
+            name: checked_text(name, text, length)
+            for name, (text, length) in texts.items()
+            if text is not UNSET
+        }
+        if is_active is not UNSET:
+            values["is_active"] = checked_flag(is_active)
+        if values:
+            await self._rows.change(values)
+
+    async def ping(self) -> bool:
+        """Return whether the database that holds the conversation answers.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: it answers with an error, such as a refused login
+                or a missing table.
+        """
+        try:
+            await self._rows.exists()
+        except OSError:  # asyncpg's way to say that nobody listens
+            return False
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                return False
+            raise
+        return True
+
+    async def close(self) -> None:
+        """Do nothing: what was passed in stays the caller's to close."""
+
+    async def _get_compaction_snapshot(
+        self,
+        limit: int,
+        *,
+        prune_prefix: Callable[[TResponseInputItem], bool] | None = None,
+    ) -> CompactionSnapshot | None:
+        """Return the newest items and a way to replace their end, for the SDK's compaction.
+
+        ``OpenAIResponsesCompactionSession`` asks for this hook by name; without it, it
+        compacts only a history that matches its last exchange from the first item on.
+
+        Args:
+            limit: how many items at most.
+            prune_prefix: says whether an item may go when the replacement is committed;
+                the oldest items go, up to the first that may not.
+
+        Returns:
+            None for a subclass with item methods of its own, and where a record cannot
+            be read: the SDK then does without.
+        """
+        if self._has_own_item_methods():
+            return None
+        rows = await self._rows.read_newest(min(limit, _MAX_ROWS - 1) + 1)
+        complete = len(rows) <= limit
+        rows = rows[-limit:]
+        items, unreadable = items_of([text for _, text in rows])
+        if unreadable:
+            return None
+
+        async def replace_suffix(start: int, output: list[TResponseInputItem]) -> bool:
+            expected = rows[start:]
+            return bool(expected) and await self._rows.swap(expected, output, prune_prefix, limit)
+
+        return CompactionSnapshot(cast("list[TResponseInputItem]", items), complete, replace_suffix)
+
+    def _readable(
+        self, items: list[TResponseInputItem | None], unreadable: int
+    ) -> list[TResponseInputItem]:
+        if not unreadable:
+            return cast("list[TResponseInputItem]", items)
+        self._warn(str(unreadable))
+        return [item for item in items if item is not None]
+
+    def _warn(self, how_many: str) -> None:
+        _logger.warning(
+            "Passed over %s unreadable record(s) of session %r", how_many, self.session_id
+        )
+
+
+def checked_user_id(model: type[AgentSessionMixin], user_id: Any) -> Any:
+    """Return a user's key in the type of its column, or say what is wrong with it.
+
+    Raises:
+        TypeError: it has another type.
+        ValueError: it is a text that is no UUID.
+    """
+    expected = tables_of(model)[0].c.user_id.type.python_type
+    if isinstance(user_id, expected) and not isinstance(user_id, bool):
+        return user_id
+    # Other libraries have UUIDs of their own, of the same name and with the same text.
+    if expected is not UUID or not (isinstance(user_id, str) or type(user_id).__name__ == "UUID"):
+        raise TypeError(f"user_id must be a {expected.__name__}, not {type(user_id).__name__}")
+    try:
+        return UUID(str(user_id))
+    except ValueError:
+        raise ValueError("user_id must be a UUID") from None
+
+
+def checked_text(name: str, text: str | None, length: int | None = None) -> str | None:
+    """Return a text that every database can hold, or say what is wrong with it.
+
+    Raises:
+        TypeError: it is neither a text nor None.
+        ValueError: it is longer than ``length`` characters, or has a NUL or a lone surrogate.
+    """
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a str or None, not {type(text).__name__}")
+    if length is not None and len(text) > length:
+        raise ValueError(f"{name} must have {length} characters at most")
+    if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError(f"{name} must not have a NUL character or a lone surrogate")
+    return text
+
+
+def checked_flag(is_active: bool) -> bool:
+    """Return the flag, or say what is wrong with it.
+
+    Raises:
+        TypeError: it is no bool.
+        ValueError: it is None: a conversation is active or not.
+    """
+    if is_active is None:
+        raise ValueError("is_active must be True or False; None clears what may be empty")
+    if not isinstance(is_active, bool):
+        raise TypeError(f"is_active must be a bool, not {type(is_active).__name__}")
+    return is_active

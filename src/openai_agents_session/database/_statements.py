@@ -1,0 +1,147 @@
+"""The statements, built once for each pair of models; they only take parameters."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    JSON,
+    LargeBinary,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    insert,
+    inspect,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Mapper
+
+    from openai_agents_session.database.mixins import AgentSessionMixin
+
+
+@cache
+def tables_of(model: type[AgentSessionMixin]) -> tuple[Table, Table]:
+    """Return the tables of the conversations and of their messages."""
+    mapper: Mapper[Any] = inspect(model)  # raises for what is no model
+    return _table(mapper), _table(mapper.relationships["messages"].mapper)
+
+
+@cache
+def statements_of(model: type[AgentSessionMixin], dialect: str) -> Statements:
+    """Return the statements for an application's model of a conversation."""
+    return Statements(*tables_of(model), dialect)
+
+
+def _table(mapper: Mapper[Any]) -> Table:
+    table = mapper.local_table
+    if not isinstance(table, Table):
+        raise TypeError(f"{mapper.class_.__name__} must be mapped to a table")
+    return table
+
+
+class Statements:
+    """What a conversation asks of the database.
+
+    Every statement names the conversation by ``:owner`` and ``:name``, or by the key of a
+    row that such a statement has found.
+    """
+
+    def __init__(self, sessions: Table, messages: Table, dialect: str) -> None:
+        self._sessions = sessions
+        s, m = sessions.c, messages.c
+        text = bindparam("extra_data", type_=Text())
+        # Read as it is stored: drivers would parse JSON on their own, not all of it without a
+        # loss. SQLite keeps it as text, which need not be UTF-8 if another program wrote it,
+        # and a cast to JSON would make a number of it.
+        if dialect == "sqlite":
+            upsert, given, stored = sqlite.insert, text, cast(m.extra_data, LargeBinary)
+        else:
+            upsert, given, stored = postgresql.insert, cast(text, JSON), cast(m.extra_data, Text)
+        stored = stored.label("stored")
+        mine = (s.user_id == bindparam("owner")) & (s.session_id == bindparam("name"))
+        touched = {
+            "updated_at": bindparam("now"),
+            "last_position": s.last_position + bindparam("more"),
+        }
+        returned = (s.id, s.last_position)
+
+        self.oldest_first = (
+            select(stored)
+            .join(sessions, s.id == m.agent_session_id)
+            .where(mine)
+            .order_by(m.position)
+        )
+        self.newest_first = (
+            select(m.id, stored)
+            .join(sessions, s.id == m.agent_session_id)
+            .where(mine)
+            .order_by(m.position.desc())
+            .limit(bindparam("wanted"))
+        )
+        self.lock = update(sessions).where(mine).values(touched).returning(*returned)
+        """Takes the conversation's row, of which there may be none, and ``more`` positions."""
+        self.exists = select(s.id).where(mine)
+
+        row = {
+            "id": bindparam("key"),
+            "user_id": bindparam("owner"),
+            "session_id": bindparam("name"),
+            "session_name": bindparam("session_name"),
+            "agent_name": bindparam("agent_name"),
+            "agent_instructions": bindparam("agent_instructions"),
+            "is_active": True,
+            "created_at": bindparam("now"),
+            "updated_at": bindparam("now"),
+            "last_position": bindparam("more"),
+        }
+        self.open = (
+            upsert(sessions)
+            .values(row)
+            .on_conflict_do_update(index_elements=[s.user_id, s.session_id], set_=touched)
+            .returning(*returned)
+        )
+        """Like ``lock``, and where there is no row it makes one."""
+
+        message = {
+            "id": bindparam("id"),
+            "agent_session_id": bindparam("key"),
+            "position": bindparam("position"),
+            "role": bindparam("role", type_=m.role.type),
+            "content": bindparam("content", type_=Text()),
+            "tool_call_id": bindparam("tool_call_id", type_=Text()),
+            "tool_name": bindparam("tool_name", type_=Text()),
+            "extra_data": given,
+            "created_at": bindparam("now"),
+            "updated_at": bindparam("now"),
+        }
+        self.add = insert(messages).values(message)
+
+        in_session = m.agent_session_id == bindparam("key")
+        last = select(m.id).where(in_session).order_by(m.position.desc()).limit(1).scalar_subquery()
+        self.pop = delete(messages).where(m.id == last).returning(stored)
+        self.clear = delete(messages).where(in_session)
+        chosen = m.id.in_(bindparam("keys", expanding=True))
+        self.remove = delete(messages).where(in_session, chosen)
+        self.before = (
+            select(m.id, stored)
+            .where(in_session, m.position < bindparam("position"))
+            .order_by(m.position)
+            .limit(bindparam("wanted"))
+        )
+        self.tail = (
+            select(m.id, stored, m.position)
+            .where(in_session)
+            .order_by(m.position.desc())
+            .limit(bindparam("wanted"))
+        )
+
+    def change(self, values: dict[str, Any]) -> Any:
+        """Return an update of a row's own columns, by its key."""
+        return update(self._sessions).where(self._sessions.c.id == bindparam("key")).values(values)

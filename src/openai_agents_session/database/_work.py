@@ -1,0 +1,140 @@
+"""Units of work: when a transaction begins, what locks it, and who commits it.
+
+    an async_sessionmaker            a short transaction of our own for each unit
+    an AsyncSession, in no           a transaction of our own; calls on one AsyncSession wait
+      transaction                    for each other
+    an AsyncSession, in one          a savepoint; the commit is the caller's
+
+A write on SQLite begins with ``BEGIN IMMEDIATE``, so that it waits for other writers at its
+start and nowhere else. Python's driver begins transactions late and a savepoint outside of
+one would commit on its release; so the driver is asked, and not SQLAlchemy, whether it is in
+a transaction already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
+
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
+from sqlalchemy.pool import StaticPool
+
+from openai_agents_session._base import settle
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+_T = TypeVar("_T")
+Unit: TypeAlias = "Callable[[AsyncSession, str], Awaitable[_T]]"
+"""What is to be done, with a session on a database of that dialect."""
+
+DIALECTS = ("postgresql", "sqlite")
+
+_locks: WeakKeyDictionary[Any, asyncio.Lock] = WeakKeyDictionary()
+"""One for each AsyncSession, and for each engine with a single connection."""
+
+
+class Work:
+    """Runs units of work on what the caller passed.
+
+    Args:
+        db_session: an ``AsyncSession`` or an ``async_sessionmaker``.
+        model: a mapped class, whose database it is where a session has several.
+
+    Raises:
+        TypeError: ``db_session`` is something else.
+    """
+
+    def __init__(self, db_session: AsyncSession | async_sessionmaker[Any], model: type) -> None:
+        if not isinstance(db_session, (AsyncSession, async_sessionmaker)):
+            raise TypeError(_advice(db_session))
+        self._source = db_session
+        self._model = model
+
+    async def read(self, unit: Unit[_T]) -> _T:
+        """Run a unit that only reads."""
+        if isinstance(self._source, AsyncSession):
+            async with _lock(self._source):
+                # Cancelled in the middle, a query would take the caller's connection with it.
+                return await settle(self._in_session(self._source, unit, writes=False))
+        async with self._source() as session, self._alone(session):
+            return await unit(session, self._dialect(session))
+
+    async def write(self, unit: Unit[_T]) -> _T:
+        """Run a unit whole or not at all; once begun, it ends before a cancellation arrives."""
+        if isinstance(self._source, AsyncSession):
+            async with _lock(self._source):
+                return await settle(self._in_session(self._source, unit, writes=True))
+        return await settle(self._in_own_session(self._source, unit))
+
+    async def _in_own_session(self, make: async_sessionmaker[Any], unit: Unit[_T]) -> _T:
+        async with make() as session, self._alone(session), session.begin():
+            dialect = self._dialect(session)
+            await self._begin(session, dialect, own=True)
+            return await unit(session, dialect)
+
+    async def _in_session(self, session: AsyncSession, unit: Unit[_T], *, writes: bool) -> _T:
+        dialect = self._dialect(session)
+        if session.in_transaction():  # begun by the caller: every one of ours has ended
+            if not writes:
+                return await unit(session, dialect)
+            await self._begin(session, dialect, own=False)
+            async with session.begin_nested():
+                return await unit(session, dialect)
+        sync = session.sync_session
+        expires, sync.expire_on_commit = sync.expire_on_commit, False
+        try:  # a commit that the caller did not ask for must not expire the caller's objects
+            async with session.begin():
+                if writes:
+                    await self._begin(session, dialect, own=True)
+                return await unit(session, dialect)
+        finally:
+            sync.expire_on_commit = expires
+
+    async def _begin(self, session: AsyncSession, dialect: str, *, own: bool) -> None:
+        """Let the transaction be one that writers wait for, and not fail by."""
+        if dialect == "sqlite":
+            connection = await session.connection(bind_arguments={"mapper": self._model})
+            raw = await connection.get_raw_connection()
+            if not getattr(raw.driver_connection, "in_transaction", False):
+                await connection.exec_driver_sql("BEGIN IMMEDIATE")
+        elif own:
+            # Whatever the engine's own level is: with AUTOCOMMIT nothing would be atomic, and
+            # from REPEATABLE READ on concurrent writers would be refused instead of waiting.
+            await session.connection(
+                bind_arguments={"mapper": self._model},
+                execution_options={"isolation_level": "READ COMMITTED"},
+            )
+
+    def _dialect(self, session: AsyncSession) -> str:
+        dialect = session.get_bind(self._model).dialect.name
+        if dialect not in DIALECTS:
+            raise NotImplementedError(f"there is no support for {dialect}, only for {DIALECTS}")
+        return dialect
+
+    @asynccontextmanager
+    async def _alone(self, session: AsyncSession) -> AsyncGenerator[None]:
+        """Let units wait for each other where all of them would share one connection."""
+        engine = session.get_bind(self._model).engine
+        if isinstance(engine.pool, StaticPool):
+            async with _lock(engine):
+                yield
+        else:
+            yield
+
+
+def _lock(owner: Any) -> asyncio.Lock:
+    return _locks.setdefault(owner, asyncio.Lock())
+
+
+def _advice(db_session: object) -> str:
+    kind = type(db_session)
+    hint = "pass async_sessionmaker(engine)"
+    if isinstance(db_session, async_scoped_session):
+        hint = "call it, and pass the AsyncSession that it returns"
+    return (
+        "db_session must be a sqlalchemy.ext.asyncio AsyncSession or async_sessionmaker, "
+        f"not {kind.__module__}.{kind.__qualname__}; {hint}"
+    )

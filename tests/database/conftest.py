@@ -1,0 +1,97 @@
+"""Databases for the tests: a SQLite file each, and a PostgreSQL that each worker starts.
+
+With ``CI`` set, a PostgreSQL that is missing fails its tests.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+
+from openai_agents_session.database import Base, User
+from tests.database.postgres import PostgresServer, find_binaries
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from uuid import UUID
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies under ``tests/database``, so that ``-m database`` selects it."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.database)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server; tests share it and keep to databases of their own."""
+    if find_binaries() is None and "CI" not in os.environ:
+        pytest.skip("no PostgreSQL on this machine")
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a file that is not there yet."""
+    return f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest_asyncio.fixture
+async def postgres_url(postgres: PostgresServer) -> AsyncIterator[str]:
+    """The URL of an empty database; gone afterwards."""
+    url = await postgres.create_database()
+    yield url
+    await postgres.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database of either kind."""
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    return found
+
+
+@pytest_asyncio.fixture
+async def engine(url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine with SQLAlchemy's defaults, on a database with the shipped tables."""
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def maker(engine: AsyncEngine) -> async_sessionmaker:
+    """What a server passes to a session."""
+    return async_sessionmaker(engine)
+
+
+async def new_user(maker: async_sessionmaker) -> UUID:
+    """Store a user and return the key."""
+    async with maker() as session, session.begin():
+        user = User()
+        session.add(user)
+        await session.flush()
+        return user.id
+
+
+@pytest_asyncio.fixture
+async def user_id(maker: async_sessionmaker) -> UUID:
+    """The key of a user."""
+    return await new_user(maker)
+
+
+@pytest_asyncio.fixture
+async def stranger_id(maker: async_sessionmaker) -> UUID:
+    """The key of another user."""
+    return await new_user(maker)

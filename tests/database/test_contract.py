@@ -1,0 +1,115 @@
+"""The contract on SQLite and PostgreSQL, with a maker and with one AsyncSession."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import LargeBinary, Text, bindparam, cast, select, text
+
+from openai_agents_session import DatabaseSession
+from openai_agents_session.database import AgentSession, MessageRole, SessionMessage
+from tests.contract import SECRET, AnySession, SessionContract
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import async_sessionmaker
+
+
+class DatabaseContract(SessionContract):
+    """The hooks."""
+
+    session_class = DatabaseSession
+    expires = False  # SQL has no expiry; the service cleans up what is inactive
+    maker: async_sessionmaker
+    user_id: UUID
+    column_type: ClassVar[Any]
+    spoil: ClassVar[str] = "UPDATE session_message SET extra_data = :raw WHERE id = :id"
+
+    @pytest_asyncio.fixture
+    async def store(self, maker: async_sessionmaker, user_id: UUID) -> AsyncIterator[None]:
+        """Use a database and a user of the test's own."""
+        self.maker, self.user_id = maker, user_id
+        yield
+
+    async def make_session(
+        self, session_id: Any, *, cls: type[Any] | None = None, **options: Any
+    ) -> AnySession:
+        """Make a session that opens its own transactions."""
+        return (cls or self.session_class)(session_id, self.user_id, self.maker, **options)
+
+    def stored(self, raw: bytes) -> Any:
+        """Return a record as the statement takes it."""
+        return raw
+
+    async def raw(self, session: AnySession) -> list[bytes]:
+        """Return the column that holds the items, as it is stored."""
+        query = (
+            select(cast(SessionMessage.extra_data, self.column_type))
+            .join(AgentSession)
+            .where(AgentSession.session_id == session.session_id)
+            .order_by(SessionMessage.position)
+        )
+        async with self.maker() as db:
+            texts = (await db.scalars(query)).all()
+        return [one if isinstance(one, bytes) else one.encode() for one in texts]
+
+    async def corrupt(self, session: AnySession, raw: bytes) -> None:
+        """Append a message, and spoil its column behind the session's back."""
+        async with self.maker() as db, db.begin():
+            mine = AgentSession.session_id == session.session_id
+            owner = await db.scalar(select(AgentSession).where(mine))
+            if owner is None:
+                owner = AgentSession(session_id=session.session_id, user_id=self.user_id)
+                owner.last_position = 0
+                db.add(owner)
+            owner.last_position += 1
+            message = SessionMessage(position=owner.last_position, role=MessageRole.USER)
+            message.session, message.extra_data = owner, {}
+            db.add(message)
+            await db.flush()
+            raw_id = bindparam("id", type_=SessionMessage.__table__.c.id.type)
+            raw_value = bindparam("raw", type_=self.column_type)
+            statement = text(self.spoil).bindparams(raw_id, raw_value)
+            await db.execute(statement, {"raw": self.stored(raw), "id": message.id})
+
+
+class TestSQLite(DatabaseContract):
+    """A file."""
+
+    column_type = LargeBinary
+
+    @pytest.fixture
+    def url(self, sqlite_url: str) -> str:
+        return sqlite_url
+
+
+class TestPostgres(DatabaseContract):
+    """A server. Its column takes nothing but JSON, which may still be no item."""
+
+    column_type = Text
+    spoil = "UPDATE session_message SET extra_data = CAST(:raw AS json) WHERE id = :id"
+    unreadable = (
+        json.dumps(f"not JSON: {SECRET}").encode(),
+        json.dumps('{"role": "user", "content": "' + SECRET).encode(),
+        json.dumps(json.dumps(SECRET)).encode(),
+        b'["a", "list"]',
+        b"null",
+        b"42",
+        b'""',
+        b"true",
+        f'["{SECRET}"]'.encode(),
+        b"1e400",
+    )
+
+    @pytest.fixture
+    def url(self, postgres_url: str) -> str:
+        return postgres_url
+
+    def stored(self, raw: bytes) -> Any:
+        """Return the text of a record."""
+        return raw.decode()
