@@ -11,14 +11,15 @@ import sys
 TYPE_CHECKING = False  # to import typing for it would cost more than all the rest
 
 if TYPE_CHECKING:
-    from openai_agents_session.database import DatabaseSession
+    from openai_agents_session.database import AgentSessionService, DatabaseSession
     from openai_agents_session.dynamodb import DynamoDBSession
     from openai_agents_session.redis import RedisSession
 
-__all__ = ["DatabaseSession", "DynamoDBSession", "RedisSession"]
+__all__ = ["AgentSessionService", "DatabaseSession", "DynamoDBSession", "RedisSession"]
 
 # name -> (module that defines it, extra that installs its drivers, the drivers' packages)
 _BACKENDS = {
+    "AgentSessionService": ("database", "database", "sqlalchemy", "advanced_alchemy"),
     "DatabaseSession": ("database", "database", "sqlalchemy", "advanced_alchemy"),
     "DynamoDBSession": ("dynamodb", "dynamodb", "aiobotocore"),
     "RedisSession": ("redis", "redis", "redis"),

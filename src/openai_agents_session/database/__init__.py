@@ -13,11 +13,14 @@ from __future__ import annotations
 from openai_agents_session.database._session import DatabaseSession
 from openai_agents_session.database.mixins import AgentSessionMixin, SessionMessageMixin
 from openai_agents_session.database.models import AgentSession, Base, SessionMessage, User
+from openai_agents_session.database.service import AgentSessionRepository, AgentSessionService
 from openai_agents_session.database.types import MessageRole, SessionKey
 
 __all__ = [
     "AgentSession",
     "AgentSessionMixin",
+    "AgentSessionRepository",
+    "AgentSessionService",
     "Base",
     "DatabaseSession",
     "MessageRole",

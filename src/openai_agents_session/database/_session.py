@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
 
 from agents.memory.session_settings import resolve_session_limit
 from sqlalchemy.exc import DBAPIError
 
 from openai_agents_session._base import BaseSession, CompactionSnapshot
+from openai_agents_session.database._checks import (
+    checked_flag,
+    checked_text,
+    checked_user_id,
+)
 from openai_agents_session.database._conversation import Conversation, UnreadableError
 from openai_agents_session.database._items import items_of
 from openai_agents_session.database._rows import Name
-from openai_agents_session.database._statements import tables_of
 from openai_agents_session.database._work import Work
 from openai_agents_session.database.models import AgentSession
 from openai_agents_session.database.types import MAX_NAME, MAX_SESSION_ID_BYTES, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from enum import Enum
+    from uuid import UUID
 
     from agents import SessionSettings, TResponseInputItem
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
     from openai_agents_session.database.mixins import AgentSessionMixin
-
-    class _Unset(Enum):
-        UNSET = None
-
 
 _logger = logging.getLogger("openai_agents_session")
 
@@ -287,54 +286,3 @@ class DatabaseSession(BaseSession):
         _logger.warning(
             "Passed over %s unreadable record(s) of session %r", how_many, self.session_id
         )
-
-
-def checked_user_id(model: type[AgentSessionMixin], user_id: Any) -> Any:
-    """Return a user's key in the type of its column, or say what is wrong with it.
-
-    Raises:
-        TypeError: it has another type.
-        ValueError: it is a text that is no UUID.
-    """
-    expected = tables_of(model)[0].c.user_id.type.python_type
-    if isinstance(user_id, expected) and not isinstance(user_id, bool):
-        return user_id
-    # Other libraries have UUIDs of their own, of the same name and with the same text.
-    if expected is not UUID or not (isinstance(user_id, str) or type(user_id).__name__ == "UUID"):
-        raise TypeError(f"user_id must be a {expected.__name__}, not {type(user_id).__name__}")
-    try:
-        return UUID(str(user_id))
-    except ValueError:
-        raise ValueError("user_id must be a UUID") from None
-
-
-def checked_text(name: str, text: str | None, length: int | None = None) -> str | None:
-    """Return a text that every database can hold, or say what is wrong with it.
-
-    Raises:
-        TypeError: it is neither a text nor None.
-        ValueError: it is longer than ``length`` characters, or has a NUL or a lone surrogate.
-    """
-    if text is None:
-        return None
-    if not isinstance(text, str):
-        raise TypeError(f"{name} must be a str or None, not {type(text).__name__}")
-    if length is not None and len(text) > length:
-        raise ValueError(f"{name} must have {length} characters at most")
-    if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
-        raise ValueError(f"{name} must not have a NUL character or a lone surrogate")
-    return text
-
-
-def checked_flag(is_active: bool) -> bool:
-    """Return the flag, or say what is wrong with it.
-
-    Raises:
-        TypeError: it is no bool.
-        ValueError: it is None: a conversation is active or not.
-    """
-    if is_active is None:
-        raise ValueError("is_active must be True or False; None clears what may be empty")
-    if not isinstance(is_active, bool):
-        raise TypeError(f"is_active must be a bool, not {type(is_active).__name__}")
-    return is_active

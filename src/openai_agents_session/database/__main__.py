@@ -1,0 +1,52 @@
+"""The command: ``python -m openai_agents_session.database upgrade --url URL``.
+
+Makes, changes and drops the shipped tables. The version is kept in a table
+``openai_agents_session_version``, apart from the application's own migrations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from alembic.util import CommandError
+
+from openai_agents_session.database._migrate import run
+
+ACTIONS = {
+    "upgrade": "make the tables, or bring them up to date",
+    "downgrade": "drop the tables with all that is in them, or go back to REVISION",
+    "current": "print the revision that the database is at",
+    "check": "fail if the tables differ from the models",
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; an error of Alembic's ends it with a line and status 1."""
+    options = _parser().parse_args(arguments)
+    url = options.url or os.environ.get("DATABASE_URL")
+    if not url:
+        sys.exit("--url or the environment variable DATABASE_URL must name the database")
+    try:
+        run(options.action, url, getattr(options, "revision", None), options.user_table)
+    except (CommandError, RuntimeError) as error:
+        sys.exit(str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m openai_agents_session.database", description=__doc__.partition("\n")[2]
+    )
+    actions = parser.add_subparsers(dest="action", required=True)
+    for action, what in ACTIONS.items():
+        one = actions.add_parser(action, help=what)
+        one.add_argument("--url", help="such as sqlite+aiosqlite:///app.db; or DATABASE_URL")
+        one.add_argument("--user-table", help="the application's own table of users")
+        if action in ("upgrade", "downgrade"):
+            one.add_argument("revision", nargs="?", help="where to, all the way without it")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Runs the migration alone, on the database that the command named."""
+
+from __future__ import annotations
+
+import asyncio
+
+from advanced_alchemy.types import GUID
+from alembic import context
+from sqlalchemy import Connection, Numeric, engine_from_config, pool
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from openai_agents_session.database.models import Base
+
+UUID_BYTES = 16
+
+VERSION_TABLE = "openai_agents_session_version"
+"""Not ``alembic_version``, which is the application's."""
+
+
+def _compare_type(_: object, __: object, ___: object, found: object, wanted: object) -> bool | None:
+    """Tell apart what differs; None leaves that to Alembic."""
+    # SQLite has no such type as BINARY(16), and reflects it as a number of 16 digits.
+    if isinstance(wanted, GUID) and isinstance(found, Numeric):
+        return found.precision != UUID_BYTES
+    return None
+
+
+def _migrate(connection: Connection) -> None:
+    own = set(Base.metadata.tables)
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        version_table=VERSION_TABLE,
+        compare_type=_compare_type,
+        # The rest of the database is the application's, and no difference.
+        include_name=lambda name, kind, _: kind != "table" or name in own,
+        render_as_batch=connection.dialect.name == "sqlite",
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def _run() -> None:
+    section = context.config.get_section(context.config.config_ini_section, {})
+    engine = AsyncEngine(
+        engine_from_config(section, prefix="sqlalchemy.", poolclass=pool.NullPool, _is_async=True)
+    )
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(_migrate)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+asyncio.run(_run())

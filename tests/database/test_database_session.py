@@ -1,0 +1,721 @@
+"""What is the database's alone: users, transactions, metadata, arguments, corrupt rows."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import create_engine, event, func, select, text, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import StaticPool
+
+from openai_agents_session import DatabaseSession
+from openai_agents_session.database import AgentSession, Base, MessageRole, SessionMessage, User
+from tests.contract import SECRET, numbered, user
+from tests.database.conftest import new_user
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture
+def session(maker: async_sessionmaker, user_id: UUID) -> DatabaseSession:
+    """A session that opens its own transactions."""
+    return DatabaseSession("s", user_id, maker)
+
+
+@pytest.fixture
+async def db(maker: async_sessionmaker) -> AsyncIterator[AsyncSession]:
+    """The caller's own session."""
+    async with maker() as db:
+        yield db
+
+
+async def row_of(maker: async_sessionmaker, session_id: str = "s") -> AgentSession | None:
+    """The row of a conversation."""
+    async with maker() as db:
+        return await db.scalar(select(AgentSession).where(AgentSession.session_id == session_id))
+
+
+# ------------------------------------------------------------------------- users
+
+
+async def test_two_users_have_two_conversations_of_one_id(
+    maker: async_sessionmaker, user_id: UUID, stranger_id: UUID
+) -> None:
+    """The same session_id of two users is two conversations."""
+    mine = DatabaseSession("s", user_id, maker)
+    theirs = DatabaseSession("s", stranger_id, maker)
+
+    await mine.add_items(numbered(0, 3))
+    await theirs.add_items(numbered(7, 9))
+
+    assert await mine.get_items() == numbered(0, 3)
+    assert await theirs.get_items() == numbered(7, 9)
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["get", "get 2", "add", "pop", "clear", "replace", "replace by nothing", "update", "snapshot"],
+)
+@pytest.mark.parametrize("has_own", [False, True], ids=["none of their own", "one of their own"])
+async def test_a_stranger_reaches_nothing(
+    maker: async_sessionmaker, user_id: UUID, stranger_id: UUID, method: str, has_own: bool
+) -> None:
+    """No method of another user's session sees or changes this user's conversation."""
+    mine = DatabaseSession("s", user_id, maker, session_name="Mine")
+    theirs = DatabaseSession("s", stranger_id, maker)
+    await mine.add_items(numbered(0, 3))
+    own = numbered(7, 9) if has_own else []
+    await theirs.add_items(own)
+
+    if method.startswith("get"):
+        assert await theirs.get_items(2 if "2" in method else None) == own
+    elif method == "add":
+        await theirs.add_items(numbered(5, 6))
+        assert await theirs.get_items() == own + numbered(5, 6)
+    elif method == "pop":
+        assert await theirs.pop_item() == (own[-1] if own else None)
+    elif method == "clear":
+        await theirs.clear_session()
+    elif method.startswith("replace"):
+        await theirs.replace_items(numbered(5, 6) if method == "replace" else [])
+    elif method == "update":
+        await theirs.update_session_metadata(session_name="Theirs", is_active=False)
+    else:
+        snapshot = await theirs._get_compaction_snapshot(10)
+        assert snapshot is not None
+        assert snapshot.items == own
+        assert await snapshot.replace_suffix(0, numbered(5, 6)) is has_own
+
+    assert await mine.get_items() == numbered(0, 3)
+    async with maker() as db:
+        row = await db.scalar(select(AgentSession).where(AgentSession.user_id == user_id))
+    assert row is not None
+    assert (row.session_name, row.is_active) == ("Mine", True)
+
+
+async def test_a_user_that_is_not_there_is_an_integrity_error(
+    maker: async_sessionmaker, engine: AsyncEngine
+) -> None:
+    """The foreign key is the store's to enforce, and its error reaches the caller."""
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", foreign_keys_on)
+        await engine.dispose()
+    session = DatabaseSession("s", uuid4(), maker)
+
+    with pytest.raises(IntegrityError):
+        await session.add_items(numbered(0, 1))
+
+    assert await row_of(maker) is None
+
+
+def foreign_keys_on(connection: Any, _: Any) -> None:
+    """Let SQLite enforce foreign keys, as an application should."""
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+# --------------------------------------------------------------------- the row
+
+
+async def test_the_row_appears_with_the_first_write(
+    maker: async_sessionmaker, user_id: UUID
+) -> None:
+    """Neither making a session nor reading it stores anything; the first write does, once."""
+    session = DatabaseSession("s", user_id, maker, "Agent", "Be kind.", "A talk")
+    assert await session.get_items() == []
+    assert await session.pop_item() is None
+    await session.clear_session()
+    await session.replace_items([])
+    await session.add_items([])
+    assert await row_of(maker) is None
+
+    await session.add_items(numbered(0, 1))
+
+    row = await row_of(maker)
+    assert row is not None
+    assert (row.agent_name, row.agent_instructions) == ("Agent", "Be kind.")
+    assert (row.session_name, row.description, row.is_active) == ("A talk", None, True)
+    assert row.user_id == user_id
+
+
+async def test_the_first_session_names_the_conversation(
+    maker: async_sessionmaker, user_id: UUID
+) -> None:
+    """What a later session says does not overwrite what the row has."""
+    await DatabaseSession("s", user_id, maker, "First").add_items(numbered(0, 1))
+    await DatabaseSession("s", user_id, maker, "Second").add_items(numbered(1, 2))
+
+    row = await row_of(maker)
+    assert row is not None
+    assert row.agent_name == "First"
+
+
+async def test_a_cleared_conversation_keeps_its_name(
+    maker: async_sessionmaker, user_id: UUID
+) -> None:
+    """Clearing removes the messages, not the row and what it says."""
+    session = DatabaseSession("s", user_id, maker, session_name="A talk")
+    await session.add_items(numbered(0, 3))
+
+    await session.clear_session()
+
+    row = await row_of(maker)
+    assert row is not None
+    assert row.session_name == "A talk"
+
+
+async def test_racing_first_writes_make_one_row(maker: async_sessionmaker, user_id: UUID) -> None:
+    """Workers that write first at the same time make one conversation with all their items."""
+    sessions = [DatabaseSession("s", user_id, maker) for _ in range(2)]
+
+    for round_ in range(10):
+        batches = [[user(f"{round_}.{worker}.{at}") for at in range(3)] for worker in range(2)]
+        racing = [DatabaseSession(f"race {round_}", user_id, maker) for _ in sessions]
+        await asyncio.gather(
+            *(one.add_items(cast("Any", batch)) for one, batch in zip(racing, batches, strict=True))
+        )
+
+        items = await racing[0].get_items()
+        assert sorted(map(str, items)) == sorted(str(item) for batch in batches for item in batch)
+    async with maker() as db:
+        assert await db.scalar(select(func.count()).select_from(AgentSession)) == 10
+
+
+async def test_every_write_dates_the_conversation(
+    maker: async_sessionmaker, session: DatabaseSession
+) -> None:
+    """updated_at is the time of the last write, created_at that of the first."""
+    await session.add_items(numbered(0, 2))
+    first = await row_of(maker)
+    await session.pop_item()
+    second = await row_of(maker)
+    assert await session.get_items() == numbered(0, 1)
+    third = await row_of(maker)
+
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert first.created_at == second.created_at == first.updated_at
+    assert first.updated_at < second.updated_at == third.updated_at
+
+
+# -------------------------------------------------------------------- metadata
+
+
+async def test_metadata_changes_only_what_is_passed(
+    maker: async_sessionmaker, user_id: UUID
+) -> None:
+    """What is not passed stays; None that is passed clears."""
+    session = DatabaseSession("s", user_id, maker, "Agent", "Be kind.", "A talk")
+    await session.add_items(numbered(0, 1))
+
+    await session.update_session_metadata(description="About this and that", is_active=False)
+    await session.update_session_metadata(agent_name=None)
+    await session.update_session_metadata()
+
+    row = await row_of(maker)
+    assert row is not None
+    assert (row.session_name, row.description) == ("A talk", "About this and that")
+    assert (row.agent_name, row.agent_instructions, row.is_active) == (None, "Be kind.", False)
+    assert await session.get_items() == numbered(0, 1)
+
+
+async def test_metadata_makes_the_row(maker: async_sessionmaker, session: DatabaseSession) -> None:
+    """It is a write, and may be the first."""
+    await session.update_session_metadata(session_name="A talk")
+
+    row = await row_of(maker)
+    assert row is not None
+    assert row.session_name == "A talk"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "error", "said"),
+    [
+        ({"is_active": None}, ValueError, "is_active"),
+        ({"is_active": 1}, TypeError, "is_active"),
+        ({"session_name": 1}, TypeError, "session_name"),
+        ({"session_name": "x" * 256}, ValueError, "255"),
+        ({"agent_name": "x" * 256}, ValueError, "255"),
+        ({"description": "a\x00b"}, ValueError, "NUL"),
+        ({"agent_instructions": "\ud800"}, ValueError, "surrogate"),
+    ],
+)
+async def test_bad_metadata_is_refused(
+    maker: async_sessionmaker,
+    session: DatabaseSession,
+    metadata: dict[str, Any],
+    error: type[Exception],
+    said: str,
+) -> None:
+    """What a column cannot hold is refused in words before anything is written."""
+    with pytest.raises(error, match=said):
+        await session.update_session_metadata(**metadata)
+
+    assert await row_of(maker) is None
+
+
+# --------------------------------------------------------- the caller's session
+
+
+async def test_it_commits_its_own_work(
+    db: AsyncSession, maker: async_sessionmaker, user_id: UUID
+) -> None:
+    """With an AsyncSession that is in no transaction, every write is committed."""
+    session = DatabaseSession("s", user_id, db)
+
+    await session.add_items(numbered(0, 3))
+    assert not db.in_transaction()
+    assert await session.get_items() == numbered(0, 3)
+    assert not db.in_transaction()
+    assert await session.pop_item() == numbered(2, 3)[0]
+
+    assert await DatabaseSession("s", user_id, maker).get_items() == numbered(0, 2)
+
+
+@pytest.mark.parametrize("begun", ["explicitly", "by a query", "by a change"])
+async def test_the_callers_transaction_is_the_callers(
+    db: AsyncSession, maker: async_sessionmaker, user_id: UUID, begun: str
+) -> None:
+    """In a transaction that the caller began, nothing is committed until the caller does."""
+    session = DatabaseSession("s", user_id, db)
+    await session.add_items(numbered(0, 1))
+    if begun == "explicitly":
+        await db.begin()
+    elif begun == "by a query":
+        await db.scalar(select(User))
+    else:
+        db.add(User())
+
+    await session.add_items(numbered(1, 3))
+    assert await session.pop_item() == numbered(2, 3)[0]
+    assert await session.get_items() == numbered(0, 2)
+
+    assert db.in_transaction()
+    await db.rollback()
+    assert await session.get_items() == numbered(0, 1)
+    async with db.begin():
+        await session.replace_items(numbered(5, 7))
+    assert await DatabaseSession("s", user_id, maker).get_items() == numbered(5, 7)
+
+
+async def test_an_error_takes_the_savepoint_and_no_more(
+    db: AsyncSession, maker: async_sessionmaker, user_id: UUID
+) -> None:
+    """A write that fails in the caller's transaction leaves the caller's own work in it."""
+    session = DatabaseSession("s", user_id, db)
+    async with db.begin():
+        await session.add_items(numbered(0, 1))
+        row = await db.scalar(select(AgentSession))
+        assert row is not None
+        await db.execute(update(AgentSession).values(last_position=0))
+
+        with pytest.raises(IntegrityError):  # the position is taken
+            await session.add_items(numbered(1, 2))
+
+        await db.execute(update(AgentSession).values(last_position=1, description="Mine"))
+
+    again = await row_of(maker)
+    assert again is not None
+    assert again.description == "Mine"
+    assert await session.get_items() == numbered(0, 1)
+
+
+async def test_an_item_that_json_cannot_hold_leaves_the_transaction_alone(
+    db: AsyncSession, user_id: UUID
+) -> None:
+    """A refused batch touches neither the conversation nor the caller's transaction."""
+    session = DatabaseSession("s", user_id, db)
+    async with db.begin():
+        await session.add_items(numbered(0, 1))
+        with pytest.raises(TypeError, match="bytes"):
+            await session.add_items(cast("Any", [user("x"), {"content": b"raw"}]))
+
+    assert await session.get_items() == numbered(0, 1)
+
+
+async def test_calls_on_one_session_wait_for_each_other(
+    db: AsyncSession, user_id: UUID, stranger_id: UUID
+) -> None:
+    """An AsyncSession is not for concurrent use; sessions that share one take turns."""
+    sessions = [DatabaseSession("s", one, db) for one in (user_id, stranger_id) for _ in range(2)]
+
+    await asyncio.gather(
+        *(one.add_items([cast("Any", user(f"{at}"))]) for at in range(5) for one in sessions),
+        *(one.get_items() for one in sessions),
+        *(one.update_session_metadata(description="x") for one in sessions),
+    )
+
+    for one in sessions:
+        assert len(await one.get_items()) == 10
+    assert not db.in_transaction()
+
+
+async def test_the_callers_objects_are_left_alone(
+    db: AsyncSession, maker: async_sessionmaker, user_id: UUID
+) -> None:
+    """A commit of ours does not expire what the caller has loaded."""
+    loaded = User()
+    async with maker(expire_on_commit=False) as other, other.begin():
+        other.add(loaded)
+    merged = await db.merge(loaded, load=False)
+    await db.commit()
+    async with db.begin():
+        await db.refresh(merged)
+    db.sync_session.expire_on_commit = True
+    await db.refresh(merged)
+    db.sync_session.expire_on_commit = False
+    await db.commit()
+    db.sync_session.expire_on_commit = True
+
+    await DatabaseSession("s", user_id, db).add_items(numbered(0, 1))
+
+    assert db.sync_session.expire_on_commit
+    assert merged.created_at is not None  # or it would have to be loaded, which needs an await
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 13, 21])
+@pytest.mark.parametrize("begun", [False, True], ids=["own transaction", "caller's transaction"])
+async def test_a_cancelled_write_leaves_a_usable_session(
+    db: AsyncSession, user_id: UUID, steps: int, begun: bool
+) -> None:
+    """Wherever a task is cancelled, the AsyncSession goes on and the write is whole or absent."""
+    session = DatabaseSession("s", user_id, db)
+    await session.add_items(numbered(0, 1))
+    if begun:
+        await db.begin()
+    writing = asyncio.create_task(session.add_items(numbered(1, 4)))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+
+    writing.cancel()
+    await asyncio.wait({writing})
+
+    now = await session.get_items()
+    assert now in (numbered(0, 1), numbered(0, 4))
+    await session.add_items(numbered(8, 9))
+    if begun:
+        await db.commit()
+    assert await session.get_items() == now + numbered(8, 9)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 13])
+async def test_a_cancelled_read_leaves_a_usable_engine(
+    session: DatabaseSession, steps: int, engine: AsyncEngine
+) -> None:
+    """Wherever a read is cancelled, the engine goes on and keeps no connection."""
+    await session.add_items(numbered(0, 3))
+    reading = asyncio.create_task(session.get_items())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+
+    reading.cancel()
+    await asyncio.wait({reading})
+    del reading
+    gc.collect()
+
+    assert await session.get_items() == numbered(0, 3)
+    assert cast("Any", engine.pool).checkedout() == 0
+
+
+# ------------------------------------------------------------------- the engines
+
+
+async def test_a_database_in_memory_is_shared_by_turns() -> None:
+    """Where all sessions share one connection, their transactions do not mix."""
+    engine = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    maker = async_sessionmaker(engine)
+    owner = await new_user(maker)
+    sessions = [DatabaseSession("s", owner, maker) for _ in range(5)]
+
+    results = await asyncio.gather(
+        *(one.add_items(numbered(0, 3)) for one in sessions),
+        *(one.add_items(cast("Any", [{"content": b"raw"}])) for one in sessions),
+        *(one.get_items() for one in sessions),
+        return_exceptions=True,
+    )
+
+    assert [type(one) for one in results[:10]] == [type(None)] * 5 + [TypeError] * 5
+    assert len(await sessions[0].get_items()) == 15
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("level", ["AUTOCOMMIT", "SERIALIZABLE"])
+async def test_the_engines_isolation_level_makes_no_difference(
+    url: str, engine: AsyncEngine, user_id: UUID, level: str
+) -> None:
+    """A batch is atomic and writers wait for each other, whatever the engine is set to."""
+    other = create_async_engine(url, isolation_level=level)
+    maker = async_sessionmaker(other)
+    await asyncio.gather(
+        *(DatabaseSession("s", user_id, maker).add_items(numbered(0, 3)) for _ in range(10))
+    )
+    session = DatabaseSession("s", user_id, maker)
+    assert await session.get_items() == numbered(0, 3) * 10
+
+    async with async_sessionmaker(engine)() as db, db.begin():
+        await db.execute(update(AgentSession).values(last_position=28))
+    with pytest.raises(IntegrityError):
+        await session.add_items(numbered(0, 3))
+
+    assert await session.get_items() == numbered(0, 3) * 10
+    await other.dispose()
+
+
+async def test_sqlite_with_transactions_of_its_own(sqlite_url: str) -> None:
+    """With SQLAlchemy's recipe for serializable SQLite, savepoints and writers work as well."""
+    engine = create_async_engine(sqlite_url)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def no_implicit_begin(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    maker = async_sessionmaker(engine)
+    owner = await new_user(maker)
+    sessions = [DatabaseSession("s", owner, maker) for _ in range(10)]
+
+    await asyncio.gather(*(one.add_items(numbered(0, 3)) for one in sessions))
+    async with maker() as db:
+        await db.begin()
+        await DatabaseSession("s", owner, db).add_items(numbered(3, 4))
+        await db.rollback()
+
+    assert await sessions[0].get_items() == numbered(0, 3) * 10
+    await engine.dispose()
+
+
+# ------------------------------------------------------------------ the columns
+
+
+ITEMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "user": (user("Hello"), ("user", "Hello", None, None)),
+    "assistant": (
+        {
+            "type": "message",
+            "role": "assistant",
+            "content": [
+                {"type": "output_text", "text": "Hi"},
+                {"type": "refusal", "refusal": "no"},
+            ],
+        },
+        ("assistant", "Hi\nno", None, None),
+    ),
+    "system": ({"role": "system", "content": "Be kind."}, ("system", "Be kind.", None, None)),
+    "developer": ({"role": "developer", "content": "x"}, ("system", "x", None, None)),
+    "call": (
+        {"type": "function_call", "call_id": "c", "name": "weather", "arguments": "{}"},
+        ("assistant", "{}", "c", "weather"),
+    ),
+    "output": (
+        {"type": "function_call_output", "call_id": "c", "output": "sunny"},
+        ("tool", "sunny", "c", None),
+    ),
+    "chat tool": (
+        {"role": "tool", "tool_call_id": "c", "name": "calculator", "content": "4"},
+        ("tool", "4", "c", "calculator"),
+    ),
+    "web search": (
+        {"type": "web_search_call", "id": "w", "status": "completed"},
+        ("assistant", "", None, "web_search"),
+    ),
+    "reasoning": (
+        {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "Hm."}]},
+        ("assistant", "Hm.", None, None),
+    ),
+    "approval": (
+        {"type": "mcp_approval_response", "approval_request_id": "a", "approve": True},
+        ("user", "", None, None),
+    ),
+    "a role of another kind": ({"role": 7, "content": 8}, ("assistant", "", None, None)),
+    "nothing": ({}, ("assistant", "", None, None)),
+    "no text": ({"role": "user", "content": "a\x00b\ud800"}, ("user", "a\ufffdb?", None, None)),
+    "not a number": (
+        {"role": "user", "content": "x", "n": float("inf")},
+        ("user", "x", None, None),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ITEMS)
+async def test_columns_are_derived(
+    maker: async_sessionmaker, session: DatabaseSession, name: str
+) -> None:
+    """Role, content and tool are there for people and queries; the item comes back from itself."""
+    item, expected = ITEMS[name]
+    await session.add_items([item])
+
+    async with maker() as db:
+        row = await db.scalar(select(SessionMessage))
+    assert row is not None
+    assert (row.role, row.content, row.tool_call_id, row.tool_name) == expected
+    assert isinstance(row.role, MessageRole)
+    assert await session.get_items() == [item]
+    if name not in ("infinite", "no text"):
+        assert row.extra_data == item
+    async with maker() as db, db.begin():
+        await db.execute(update(SessionMessage).values(role="tool", content="", tool_name="x"))
+    assert await session.get_items() == [item]
+
+
+async def test_a_role_that_is_none_is_refused_by_the_database(
+    maker: async_sessionmaker, session: DatabaseSession
+) -> None:
+    """The check constraint holds against other programs."""
+    await session.add_items(numbered(0, 1))
+
+    with pytest.raises(IntegrityError):
+        async with maker() as db, db.begin():
+            await db.execute(text("UPDATE session_message SET role = 'narrator'"))
+
+
+async def test_a_corrupt_row_is_passed_over(
+    maker: async_sessionmaker, session: DatabaseSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A row that holds no item hides nothing, and the log names the session and no content."""
+    await session.add_items(numbered(0, 3))
+    async with maker() as db, db.begin():
+        last = SessionMessage.position == 3
+        await db.execute(update(SessionMessage).where(last).values(extra_data=[SECRET]))
+
+    with caplog.at_level(logging.WARNING, "openai_agents_session"):
+        assert await session.get_items() == numbered(0, 2)
+        assert await session.get_items(limit=2) == numbered(0, 2)
+        assert await session.pop_item() == numbered(1, 2)[0]
+
+    assert "'s'" in caplog.text
+    assert SECRET not in caplog.text
+    async with maker() as db:
+        assert await db.scalar(select(func.count()).select_from(SessionMessage)) == 2
+
+
+async def test_a_large_batch_is_one_statement(
+    engine: AsyncEngine, session: DatabaseSession
+) -> None:
+    """However many items there are, they are inserted at once, and read with one query."""
+    statements: list[str] = []
+    event.listen(
+        engine.sync_engine,
+        "before_cursor_execute",
+        lambda _conn, _cursor, statement, *_: statements.append(statement.split(maxsplit=1)[0]),
+    )
+    items = numbered(0, 5000)
+
+    await session.add_items(items)
+    assert [one for one in statements if one != "BEGIN"] == ["INSERT", "INSERT"]
+    statements.clear()
+    assert await session.get_items() == items
+    assert await session.get_items(limit=7) == items[-7:]
+    assert statements == ["SELECT", "SELECT"]
+    statements.clear()
+    assert await session.pop_item() == items[-1]
+    assert [one for one in statements if one != "BEGIN"] == ["UPDATE", "DELETE"]
+
+
+# ------------------------------------------------------------------ the arguments
+
+
+async def test_a_users_id_may_be_text(maker: async_sessionmaker, user_id: UUID) -> None:
+    """A UUID and its text name the same user."""
+    await DatabaseSession("s", str(user_id), maker).add_items(numbered(0, 1))
+
+    session = DatabaseSession("s", user_id, maker)
+    assert await session.get_items() == numbered(0, 1)
+    assert session.user_id == user_id
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "said"),
+    [
+        ({"user_id": "me"}, ValueError, "user_id must be a UUID"),
+        ({"user_id": None}, TypeError, "user_id"),
+        ({"user_id": 7}, TypeError, "user_id"),
+        ({"db_session": None}, TypeError, "async_sessionmaker"),
+        ({"db_session": "sqlite://"}, TypeError, "async_sessionmaker"),
+        ({"db_session": Session()}, TypeError, "sqlalchemy.orm.session.Session"),
+        ({"db_session": sessionmaker()}, TypeError, "pass async_sessionmaker"),
+        ({"db_session": create_engine("sqlite://")}, TypeError, "pass async_sessionmaker"),
+        (
+            {"db_session": async_scoped_session(async_sessionmaker(), lambda: 1)},
+            TypeError,
+            "call it",
+        ),
+        ({"session_id": "x" * 2001}, ValueError, "2000 bytes"),
+        ({"session_id": "é" * 1001}, ValueError, "2000 bytes"),
+        ({"agent_name": "x" * 256}, ValueError, "agent_name"),
+        ({"session_name": 7}, TypeError, "session_name"),
+        ({"agent_instructions": "\x00"}, ValueError, "agent_instructions"),
+    ],
+)
+def test_bad_arguments_are_refused(bad: dict[str, Any], error: type[Exception], said: str) -> None:
+    """What is wrong is said at construction, with what is right."""
+    good = {"session_id": "s", "user_id": uuid4(), "db_session": async_sessionmaker()}
+
+    with pytest.raises(error, match=said):
+        DatabaseSession(**{**good, **bad})
+
+
+def test_another_database_is_refused() -> None:
+    """Where nothing was tried, nothing is promised."""
+    # The dialect alone is asked, so no server of that kind is needed.
+    from openai_agents_session.database._work import Work  # noqa: PLC0415 - the seam that asks
+
+    class Bind:
+        class dialect:  # noqa: N801 - an attribute's name
+            name = "oracle"
+
+    class Elsewhere(AsyncSession):
+        def get_bind(self, *_: Any, **__: Any) -> Any:
+            return Bind
+
+    with pytest.raises(NotImplementedError, match="oracle"):
+        Work(Elsewhere(), AgentSession)._dialect(Elsewhere())
+
+
+async def test_ping(maker: async_sessionmaker, session: DatabaseSession) -> None:
+    """It says True where the database answers, and raises where it answers with an error."""
+    assert await session.ping() is True
+    async with maker() as db, db.begin():
+        await db.execute(text("ALTER TABLE agent_session RENAME TO elsewhere"))
+
+    with pytest.raises(SQLAlchemyError):
+        await session.ping()
+    with pytest.raises(SQLAlchemyError):
+        await session.add_items(numbered(0, 1))
+
+
+async def test_ping_of_a_server_that_is_away(user_id: UUID) -> None:
+    """It says False where nobody listens."""
+    engine = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
+
+    assert await DatabaseSession("s", user_id, async_sessionmaker(engine)).ping() is False
+    await engine.dispose()
+
+
+async def test_closing_leaves_the_callers_session_open(db: AsyncSession, user_id: UUID) -> None:
+    """What was passed in stays the caller's."""
+    async with DatabaseSession("s", user_id, db) as session:
+        await session.add_items(numbered(0, 1))
+
+    assert await session.get_items() == numbered(0, 1)
+    assert await db.scalar(select(func.count()).select_from(SessionMessage)) == 1
