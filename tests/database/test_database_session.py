@@ -669,7 +669,11 @@ async def test_a_users_id_may_be_text(maker: async_sessionmaker, user_id: UUID) 
 )
 def test_bad_arguments_are_refused(bad: dict[str, Any], error: type[Exception], said: str) -> None:
     """What is wrong is said at construction, with what is right."""
-    good = {"session_id": "s", "user_id": uuid4(), "db_session": async_sessionmaker()}
+    good: dict[str, Any] = {
+        "session_id": "s",
+        "user_id": uuid4(),
+        "db_session": async_sessionmaker(),
+    }
 
     with pytest.raises(error, match=said):
         DatabaseSession(**{**good, **bad})

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advanced_alchemy.base import UUIDAuditBase, create_registry
+from advanced_alchemy.base import CommonTableAttributes, create_registry
+from advanced_alchemy.mixins import AuditColumns, UUIDPrimaryKey
+from sqlalchemy.ext.asyncio import AsyncAttrs
+from sqlalchemy.orm import DeclarativeBase
 
 from openai_agents_session.database.mixins import AgentSessionMixin, SessionMessageMixin
 
@@ -16,12 +19,14 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Mapped
 
 
-class Base(UUIDAuditBase):
-    """advanced-alchemy's audit base, apart from the application's."""
+class Base(CommonTableAttributes, UUIDPrimaryKey, AuditColumns, AsyncAttrs, DeclarativeBase):
+    """advanced-alchemy's UUID audit base, in all its parts but the registry.
 
-    __abstract__ = True
+    A subclass of ``UUIDAuditBase`` shares the registry of names with the application, whose
+    own ``User`` would then be one of two.
+    """
+
     registry = create_registry()
-    metadata = registry.metadata
 
 
 class User(Base):

@@ -1,0 +1,275 @@
+"""The models: as shipped, and on an application's own base with its own users."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from advanced_alchemy.base import UUIDAuditBase, create_registry, orm_registry
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from sqlalchemy import event, func, select
+from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, selectinload
+
+from openai_agents_session import AgentSessionService, DatabaseSession
+from openai_agents_session.database import (
+    AgentSession,
+    AgentSessionMixin,
+    Base,
+    MessageRole,
+    SessionMessage,
+    SessionMessageMixin,
+    User,
+)
+from tests.contract import HOSTILE_IDS, numbered
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class PlainBase(DeclarativeBase):
+    """SQLAlchemy's own base, with nothing on it."""
+
+
+class Account(PlainBase):
+    """An application's users: another table, and numbers for keys."""
+
+    __tablename__ = "account"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str]
+
+
+class Talk(AgentSessionMixin, PlainBase):
+    """Conversations under names of the application's."""
+
+    __tablename__ = "talk"
+    __user_model__ = "Account"
+    __user_key__ = "account.id"
+    __message_model__ = "Line"
+
+    topic: Mapped[str | None]
+
+
+class Line(SessionMessageMixin, PlainBase):
+    """Messages, likewise."""
+
+    __tablename__ = "line"
+    __session_model__ = "Talk"
+    __session_key__ = "talk.id"
+
+
+class AppBase(UUIDAuditBase):
+    """advanced-alchemy's base, with a metadata of the application's."""
+
+    __abstract__ = True
+    registry = create_registry()
+    metadata = registry.metadata
+
+
+class AppUser(AppBase):
+    """The application's users, in a table of the very name that the shipped one has."""
+
+    __tablename__ = "user_account"
+
+    email: Mapped[str]
+
+
+class AppAgentSession(AgentSessionMixin, AppBase):
+    """The shipped names on the application's base."""
+
+    __user_model__ = "AppUser"
+    __message_model__ = "AppSessionMessage"
+
+
+class AppSessionMessage(SessionMessageMixin, AppBase):
+    """Likewise."""
+
+    __session_model__ = "AppAgentSession"
+
+
+class TalkRepository(SQLAlchemyAsyncRepository[Any]):
+    model_type = Talk
+
+
+class TalkService(AgentSessionService):
+    repository_type = TalkRepository  # ty: ignore[invalid-assignment] - another model, as documented
+
+
+OWN: dict[str, tuple[Any, Any, Any]] = {
+    "a plain base": (PlainBase, Account, Talk),
+    "an audit base": (AppBase, AppUser, AppAgentSession),
+}
+
+
+@pytest.fixture
+async def empty(url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine on a database without tables, where foreign keys are enforced."""
+    engine = create_async_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(
+            engine.sync_engine,
+            "connect",
+            lambda connection, _: connection.execute("PRAGMA foreign_keys = ON"),
+        )
+    yield engine
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("name", OWN)
+async def test_an_applications_own_models(empty: AsyncEngine, name: str) -> None:
+    """On its own base and with its own users, everything works as with the shipped models."""
+    base, user_model, session_model = OWN[name]
+    async with empty.begin() as connection:
+        await connection.run_sync(base.metadata.create_all)
+    maker = async_sessionmaker(empty)
+    async with maker() as db, db.begin():
+        owner = user_model(email="ada@example.com")
+        db.add(owner)
+        await db.flush()
+        key = owner.id
+
+    session = DatabaseSession("s", key, maker, session_name="A", session_model=session_model)
+    await session.add_items(numbered(0, 3))
+
+    assert await session.pop_item() == numbered(2, 3)[0]
+    assert await session.get_items() == numbered(0, 2)
+    async with maker() as db:
+        found = await db.scalar(select(user_model).options(selectinload(user_model.agent_sessions)))
+        assert found is not None
+        assert [(one.session_name, one.user_id) for one in found.agent_sessions] == [("A", key)]
+        await db.delete(found)
+        await db.commit()
+    assert await session.get_items() == []
+    async with maker() as db:
+        assert await db.scalar(select(func.count()).select_from(session_model)) == 0
+
+
+async def test_a_service_of_an_applications_own_model(empty: AsyncEngine) -> None:
+    """A repository of the model is all that a service needs."""
+    async with empty.begin() as connection:
+        await connection.run_sync(PlainBase.metadata.create_all)
+    async with async_sessionmaker(empty)() as db:
+        owner = Account(email="ada@example.com")
+        db.add(owner)
+        await db.commit()
+        await db.refresh(owner)
+        key = owner.id
+        await db.commit()
+        service = TalkService(db)
+
+        await service.create_session("s", key, session_name="A").add_items(numbered(0, 1))
+
+        [talk] = await service.list_for_user(key)
+        assert isinstance(talk, Talk)
+        await service.delete("s", user_id=key)
+        assert await service.count_for_user(key) == 0
+        with pytest.raises(TypeError, match="user_id must be a int"):
+            await service.list_for_user("1")
+
+
+def test_the_metadata_are_apart() -> None:
+    """The shipped tables are in no metadata but their own, and own tables only in the app's."""
+    shipped = {"agent_session", "session_message", "user_account"}
+
+    assert set(Base.metadata.tables) == shipped
+    assert not shipped & set(orm_registry.metadata.tables)
+    assert set(PlainBase.metadata.tables) == {"account", "talk", "line"}
+    assert set(AppBase.metadata.tables) == shipped
+
+
+def test_an_application_on_the_common_base() -> None:
+    """advanced-alchemy's common metadata may hold the same names: nothing meets."""
+    code = (
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "from advanced_alchemy.base import UUIDAuditBase\n"
+        "from sqlalchemy.orm import configure_mappers\n"
+        "from openai_agents_session.database import AgentSessionMixin, SessionMessageMixin\n"
+        "class User(UUIDAuditBase): __tablename__ = 'user_account'\n"
+        "class AgentSession(AgentSessionMixin, UUIDAuditBase): ...\n"
+        "class SessionMessage(SessionMessageMixin, UUIDAuditBase): ...\n"
+        "configure_mappers()\n"
+        "print(sorted(UUIDAuditBase.metadata.tables))\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['agent_session', 'session_message', 'user_account']"
+
+
+async def test_cascades(maker: async_sessionmaker, engine: AsyncEngine, user_id: UUID) -> None:
+    """A deleted user takes the conversations, a deleted conversation its messages."""
+    if engine.dialect.name == "sqlite":
+        event.listen(
+            engine.sync_engine,
+            "connect",
+            lambda connection, _: connection.execute("PRAGMA foreign_keys = ON"),
+        )
+        await engine.dispose()
+    for name in ("a", "b"):
+        await DatabaseSession(name, user_id, maker).add_items(numbered(0, 3))
+
+    async def left() -> tuple[int | None, int | None]:
+        async with maker() as db:
+            count = func.count()
+            return (
+                await db.scalar(select(count).select_from(AgentSession)),
+                await db.scalar(select(count).select_from(SessionMessage)),
+            )
+
+    assert await left() == (2, 6)
+    async with maker() as db, db.begin():
+        await db.delete(await db.scalar(select(AgentSession).where(AgentSession.session_id == "a")))
+    assert await left() == (1, 3)
+    async with maker() as db, db.begin():
+        await db.execute(sa.delete(User).where(User.id == user_id))
+    assert await left() == (0, 0)
+
+
+async def test_relationships(maker: async_sessionmaker, user_id: UUID) -> None:
+    """From the user to the messages and back, in order."""
+    await DatabaseSession("a", user_id, maker).add_items(numbered(0, 3))
+
+    async with maker() as db:
+        query = select(User).options(
+            selectinload(User.agent_sessions).selectinload(AgentSession.messages)
+        )
+        owner = await db.scalar(query)
+        assert owner is not None
+        [conversation] = owner.agent_sessions
+        texts = [message.content for message in conversation.messages]
+        assert texts == ["item 0", "item 1", "item 2"]
+        assert [message.position for message in conversation.messages] == [1, 2, 3]
+        assert conversation.user is owner  # it is loaded, so there is nothing to wait for
+        assert all(message.session is conversation for message in conversation.messages)
+
+
+async def test_hostile_ids_are_found_by_query(maker: async_sessionmaker, user_id: UUID) -> None:
+    """Any id is in the column as it was given, NUL and its escape included."""
+    for session_id in [*HOSTILE_IDS, "\x1a", "\x1a0", "\x1a1", "\x00"]:
+        await DatabaseSession(session_id, user_id, maker).add_items(numbered(0, 1))
+        async with maker() as db:
+            query = select(AgentSession.session_id).where(AgentSession.session_id == session_id)
+            assert (await db.scalars(query)).all() == [session_id]
+
+
+def test_the_roles() -> None:
+    """The roles are texts."""
+    assert [role.value for role in MessageRole] == ["user", "assistant", "system", "tool"]
+    assert MessageRole.TOOL == "tool"
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [(int, NoInspectionAvailable), (AgentSessionMixin, NoInspectionAvailable)],
+)
+def test_what_is_no_model_is_refused(bad: Any, error: type[Exception]) -> None:
+    """A session model is a mapped class."""
+    with pytest.raises(error):
+        DatabaseSession("s", UUID(int=1), async_sessionmaker(), session_model=bad)

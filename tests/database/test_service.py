@@ -1,0 +1,258 @@
+"""The service: each method sees one user's conversations, and no messages."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from advanced_alchemy.exceptions import NotFoundError
+from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
+from sqlalchemy import event, func, insert, inspect, select, update
+
+from openai_agents_session import AgentSessionService, DatabaseSession
+from openai_agents_session.database import AgentSession, SessionMessage
+from tests.contract import numbered
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+
+@pytest.fixture
+async def db(maker: async_sessionmaker) -> AsyncIterator[AsyncSession]:
+    """The caller's own session, which expires what it has loaded with a commit."""
+    async with maker() as db:
+        yield db
+
+
+@pytest.fixture
+def service(db: AsyncSession) -> AgentSessionService:
+    """The service, as a request makes it."""
+    return AgentSessionService(db)
+
+
+@pytest.fixture
+async def talks(maker: async_sessionmaker, user_id: UUID, stranger_id: UUID) -> None:
+    """Three conversations of the user, one of a stranger under the same id."""
+    for session_id, name in (("a", "100% Ada"), ("b", "Bob_1"), ("c", None)):
+        await DatabaseSession(session_id, user_id, maker, session_name=name).add_items(
+            numbered(0, 2)
+        )
+    await DatabaseSession("a", stranger_id, maker, session_name="Theirs").add_items(numbered(7, 9))
+
+
+def ids(found: Sequence[AgentSession]) -> list[str]:
+    """The ids of conversations."""
+    return [one.session_id for one in found]
+
+
+async def messages_left(maker: async_sessionmaker) -> int | None:
+    """How many messages there are in all."""
+    async with maker() as db:
+        return await db.scalar(select(func.count()).select_from(SessionMessage))
+
+
+def test_it_is_a_service_of_advanced_alchemy(service: AgentSessionService) -> None:
+    """It goes wherever such a service does."""
+    assert isinstance(service, SQLAlchemyAsyncRepositoryService)
+
+
+@pytest.mark.usefixtures("talks")
+async def test_a_page_is_newest_first(
+    service: AgentSessionService, maker: async_sessionmaker, user_id: UUID
+) -> None:
+    """The last written to comes first, page by page."""
+    assert ids(await service.list_for_user(user_id)) == ["c", "b", "a"]
+
+    await DatabaseSession("a", user_id, maker).pop_item()
+
+    assert ids(await service.list_for_user(user_id)) == ["a", "c", "b"]
+    assert ids(await service.list_for_user(user_id, limit=2)) == ["a", "c"]
+    assert ids(await service.list_for_user(user_id, limit=2, offset=2)) == ["b"]
+    assert ids(await service.list_for_user(str(user_id), limit=2, offset=4)) == []
+    assert await service.count_for_user(user_id) == 3
+
+
+@pytest.mark.usefixtures("talks")
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [("ada", ["a"]), ("BOB", ["b"]), ("%", ["a"]), ("_", ["b"]), ("\\", []), ("", ["c", "b", "a"]),
+     ("0%", ["a"]), ("x", []), ("'", [])],
+)  # fmt: skip
+async def test_search_takes_text_for_text(
+    service: AgentSessionService, user_id: UUID, search: str, found: list[str]
+) -> None:
+    """A part of the name in any case; the signs that LIKE knows stand for themselves."""
+    assert ids(await service.list_for_user(user_id, search=search)) == found
+    assert await service.count_for_user(user_id, search=search) == len(found)
+
+
+@pytest.mark.usefixtures("talks")
+async def test_a_deactivated_conversation_is_filtered(
+    service: AgentSessionService, user_id: UUID, maker: async_sessionmaker
+) -> None:
+    """It stays with its messages, and is told apart."""
+    changed = await service.deactivate("b", user_id=user_id)
+
+    assert (changed.session_id, changed.is_active) == ("b", False)
+    assert ids(await service.list_for_user(user_id, is_active=True)) == ["c", "a"]
+    assert ids(await service.list_for_user(user_id, is_active=False)) == ["b"]
+    assert await service.count_for_user(user_id, is_active=True) == 2
+    assert await DatabaseSession("b", user_id, maker).get_items() == numbered(0, 2)
+
+
+@pytest.mark.usefixtures("talks")
+async def test_a_conversation_is_renamed(
+    service: AgentSessionService, user_id: UUID, stranger_id: UUID
+) -> None:
+    """It has the new name at once, and the stranger's of the same id keeps its own."""
+    before = await service.get("a", user_id=user_id)
+    assert before.session_name == "100% Ada"
+
+    assert (await service.rename("a", "Ada", user_id=user_id)).session_name == "Ada"
+
+    assert (await service.get("a", user_id=user_id)).session_name == "Ada"
+    assert (await service.get("a", user_id=stranger_id)).session_name == "Theirs"
+    assert (await service.rename("a", None, user_id=user_id)).session_name is None
+    with pytest.raises(ValueError, match="255"):
+        await service.rename("a", "x" * 256, user_id=user_id)
+
+
+@pytest.mark.usefixtures("talks")
+async def test_a_deleted_conversation_takes_its_messages(
+    service: AgentSessionService, user_id: UUID, stranger_id: UUID, maker: async_sessionmaker
+) -> None:
+    """They go together, also where SQLite does not cascade; the stranger's stay."""
+    assert await messages_left(maker) == 8
+
+    await service.delete("a", user_id=user_id)
+
+    assert await messages_left(maker) == 6
+    assert ids(await service.list_for_user(user_id)) == ["c", "b"]
+    assert await DatabaseSession("a", stranger_id, maker).get_items() == numbered(7, 9)
+
+
+@pytest.mark.usefixtures("talks")
+@pytest.mark.parametrize("method", ["get", "rename", "deactivate", "delete"])
+async def test_a_strangers_conversation_does_not_exist(
+    service: AgentSessionService,
+    user_id: UUID,
+    stranger_id: UUID,
+    maker: async_sessionmaker,
+    method: str,
+) -> None:
+    """With another user's id, an id is one that nobody has."""
+    arguments: dict[str, tuple[Any, ...]] = {"rename": ("b", "Mine now")}
+
+    with pytest.raises(NotFoundError):
+        await getattr(service, method)(*arguments.get(method, ("b",)), user_id=stranger_id)
+
+    row = await service.get("b", user_id=user_id)
+    assert (row.session_name, row.is_active) == ("Bob_1", True)
+    assert await messages_left(maker) == 8
+    assert ids(await service.list_for_user(stranger_id)) == ["a"]
+    assert await service.list_for_user(stranger_id, search="Bob") == []
+    assert await service.count_for_user(stranger_id) == 1
+
+
+async def age(maker: async_sessionmaker, session_id: str, days: int) -> None:
+    """Let a conversation have been written to so long ago."""
+    then = datetime.now(timezone.utc) - timedelta(days=days)
+    async with maker() as db, db.begin():
+        mine = AgentSession.session_id == session_id
+        await db.execute(update(AgentSession).where(mine).values(updated_at=then))
+
+
+@pytest.mark.usefixtures("talks")
+async def test_what_is_inactive_is_cleaned_up(
+    service: AgentSessionService, user_id: UUID, stranger_id: UUID, maker: async_sessionmaker
+) -> None:
+    """A dry run counts, a real one deletes the same; of one user, or of all when asked."""
+    await age(maker, "a", 40)
+    await age(maker, "b", 20)
+
+    month = timedelta(days=30)
+    assert await service.delete_inactive(month, user_id=user_id, dry_run=True) == 1
+    assert await service.delete_inactive(month, user_id=None, dry_run=True) == 2
+    assert await messages_left(maker) == 8
+    assert await service.delete_inactive(month, user_id=user_id) == 1
+    assert ids(await service.list_for_user(user_id)) == ["c", "b"]
+    assert ids(await service.list_for_user(stranger_id)) == ["a"]
+    assert await service.delete_inactive(timedelta(days=10), user_id=None) == 2
+    assert await messages_left(maker) == 2
+    assert ids(await service.list_for_user(user_id)) == ["c"]
+    assert await service.delete_inactive(timedelta.max, user_id=None) == 0
+
+
+async def test_a_clean_up_needs_a_duration(service: AgentSessionService) -> None:
+    """What is no duration is refused before anything is deleted."""
+    wrong: Any = 30
+    with pytest.raises(TypeError, match="timedelta"):
+        await service.delete_inactive(wrong, user_id=None)
+    with pytest.raises(ValueError, match="negative"):
+        await service.delete_inactive(timedelta(days=-1), user_id=None)
+
+
+@pytest.mark.usefixtures("talks")
+async def test_transactions_are_the_callers_where_it_began_one(
+    service: AgentSessionService, db: AsyncSession, user_id: UUID
+) -> None:
+    """Otherwise each call ends its own, and what it returned stays readable."""
+    [newest, *_] = await service.list_for_user(user_id)
+    assert not db.in_transaction()
+    renamed = await service.rename("a", "Ada", user_id=user_id)
+    assert not db.in_transaction()
+    assert (newest.session_id, renamed.session_name) == ("c", "Ada")
+
+    await db.begin()
+    await service.rename("a", "Not Ada", user_id=user_id)
+    await service.delete("b", user_id=user_id)
+    await db.rollback()
+
+    assert (await service.get("a", user_id=user_id)).session_name == "Ada"
+    assert await service.count_for_user(user_id) == 3
+
+
+async def test_it_makes_sessions(
+    service: AgentSessionService, db: AsyncSession, user_id: UUID, maker: async_sessionmaker
+) -> None:
+    """The session that it makes is one of the user's, on the same AsyncSession."""
+    session = service.create_session("s", user_id, "Agent", "Be kind.", "A talk")
+    assert isinstance(session, DatabaseSession)
+    async with db.begin():
+        await session.add_items(numbered(0, 1))
+
+    row = await service.get("s", user_id=user_id)
+    assert (row.agent_name, row.agent_instructions) == ("Agent", "Be kind.")
+    assert row.session_name == "A talk"
+    assert await messages_left(maker) == 1
+
+
+async def test_a_page_is_one_query(
+    service: AgentSessionService, engine: AsyncEngine, user_id: UUID, maker: async_sessionmaker
+) -> None:
+    """However many conversations and messages there are, a page is one query without them."""
+    async with maker() as db, db.begin():
+        rows = [
+            {"user_id": user_id, "session_id": f"{at}", "is_active": True, "last_position": 0}
+            for at in range(200)
+        ]
+        await db.execute(insert(AgentSession), rows)
+    await DatabaseSession("0", user_id, maker).add_items(numbered(0, 500))
+    statements: list[str] = []
+    event.listen(
+        engine.sync_engine,
+        "before_cursor_execute",
+        lambda _conn, _cursor, statement, *_: statements.append(statement),
+    )
+
+    page = await service.list_for_user(user_id)
+
+    assert len(page) == 50
+    assert page[0].session_id == "0"
+    assert len(statements) == 1
+    assert "session_message" not in statements[0]
+    assert {"messages", "user"} <= inspect(page[0]).unloaded
