@@ -1,0 +1,232 @@
+"""AgentController: the conversations of whoever is logged in."""
+
+# Litestar reads these annotations at run time, so they are not postponed.
+from typing import Annotated, Any, TypeAlias
+
+from advanced_alchemy.exceptions import NotFoundError
+from agents import Agent
+from litestar import Controller, Request, Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.exceptions import NotAuthorizedException, NotFoundException
+from litestar.exceptions.responses import create_exception_response
+from litestar.openapi import ResponseSpec
+from litestar.openapi.spec import Example
+from litestar.pagination import OffsetPagination
+from litestar.params import FromQuery, JSONBody, QueryParameter, SkipValidation
+from litestar.response import ServerSentEvent
+from litestar.status_codes import HTTP_200_OK
+from msgspec import UNSET
+from msgspec.structs import asdict
+from sqlalchemy import select
+
+from openai_agents_session.database import AgentSessionService, DatabaseSession
+from openai_agents_session.database.types import MAX_NAME
+from openai_agents_session.litestar._runs import (
+    AgentFailedException,
+    RefusedException,
+    UnavailableException,
+    answer,
+    events,
+)
+from openai_agents_session.litestar._schemas import (
+    WITHOUT_NUL,
+    ChatRequest,
+    ChatResponse,
+    ConversationPatch,
+    ConversationRead,
+    MessageRead,
+    SessionId,
+)
+
+MAX_OFFSET = 2**31 - 1
+"""PostgreSQL takes more, but no user has so many."""
+
+TheAgent: TypeAlias = NamedDependency[SkipValidation[Agent[Any]]]
+"""msgspec would look into the dataclass that an agent is."""
+
+Limit: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="How many at most.")]
+
+STREAM = """\
+event: delta
+data: {"text": "I will remind "}
+
+event: delta
+data: {"text": "you tomorrow."}
+
+event: done
+data: {"response": "I will remind you tomorrow.", "session_id": "groceries"}
+
+"""
+
+
+def _not_found(request: Request[Any, Any, Any], _: NotFoundError) -> Response[Any]:
+    """Answer 404, in debug mode too."""
+    return create_exception_response(request, NotFoundException("There is no such conversation."))
+
+
+class AgentController(Controller):
+    """Conversations over HTTP, each user's own.
+
+    A subclass may have another ``path``, guards, or routes of its own. What it is given by
+    dependency injection, all of it by the plugin:
+
+        agent                    the agent that answers
+        user_id                  the key of the current user, or a 401
+        agent_session            the ``DatabaseSession`` of the path's ``session_id``
+        agent_session_service    the ``AgentSessionService`` for this request
+        run_options              more arguments for ``Runner.run``
+
+    None of them is ever taken from the query: one that is not provided stops the
+    application at its start.
+    """
+
+    path = "/agents"
+    tags = ("agents",)
+    exception_handlers = {NotFoundError: _not_found}  # noqa: RUF012 - as Litestar declares it
+
+    @post(
+        "/sessions/{session_id:str}/chat",
+        status_code=HTTP_200_OK,
+        summary="Say something and get the answer",
+        raises=[
+            NotAuthorizedException,
+            RefusedException,
+            AgentFailedException,
+            UnavailableException,
+        ],
+    )
+    async def chat(
+        self,
+        session_id: SessionId,
+        data: JSONBody[ChatRequest],
+        agent: TheAgent,
+        agent_session: NamedDependency[DatabaseSession],
+        run_options: NamedDependency[dict[str, Any]],
+    ) -> ChatResponse:
+        """Continue the user's conversation, or begin it: one that is new needs no other call."""
+        response = await answer(agent, data.message, agent_session, run_options)
+        return ChatResponse(response=response, session_id=session_id)
+
+    @post(
+        "/sessions/{session_id:str}/chat/stream",
+        status_code=HTTP_200_OK,
+        summary="Say something and get the answer as it is made",
+        raises=[NotAuthorizedException],
+        responses={
+            HTTP_200_OK: ResponseSpec(
+                str,
+                media_type="text/event-stream",
+                description="Server-sent events: any number of `delta`, then `done` or `error`.",
+                generate_examples=False,
+                examples=[Example(value=STREAM)],
+            )
+        },
+    )
+    async def chat_stream(
+        self,
+        session_id: SessionId,  # noqa: ARG002 - for OpenAPI; agent_session has it
+        data: JSONBody[ChatRequest],
+        agent: TheAgent,
+        agent_session: NamedDependency[DatabaseSession],
+        run_options: NamedDependency[dict[str, Any]],
+    ) -> ServerSentEvent:
+        """Do as `chat` does, and send the words as they come.
+
+        A run that fails ends the stream with an `error` event of `status_code` and `detail`.
+        When the client goes away, the turn under way is ended and stored, and no other begins.
+        """
+        return ServerSentEvent(events(agent, data.message, agent_session, run_options))
+
+    @get("/sessions", summary="List the user's conversations", raises=[NotAuthorizedException])
+    async def list_sessions(
+        self,
+        *,
+        user_id: NamedDependency[Any],
+        agent_session_service: NamedDependency[AgentSessionService],
+        limit: Limit = 50,
+        offset: Annotated[
+            int, QueryParameter(ge=0, le=MAX_OFFSET, description="How many to pass over.")
+        ] = 0,
+        is_active: FromQuery[bool | None] = None,
+        search: Annotated[
+            str | None,
+            QueryParameter(
+                max_length=MAX_NAME, pattern=WITHOUT_NUL, description="A part of the name."
+            ),
+        ] = None,
+    ) -> OffsetPagination[ConversationRead]:
+        """Give a page, the last written to first."""
+        found = await agent_session_service.list_for_user(
+            user_id, limit=limit, offset=offset, is_active=is_active, search=search
+        )
+        total = await agent_session_service.count_for_user(
+            user_id, is_active=is_active, search=search
+        )
+        return OffsetPagination([_read(row) for row in found], limit, offset, total)
+
+    @get(
+        "/sessions/{session_id:str}/messages",
+        summary="Read a conversation",
+        raises=[NotAuthorizedException, NotFoundException],
+    )
+    async def list_messages(
+        self,
+        session_id: SessionId,
+        user_id: NamedDependency[Any],
+        agent_session_service: NamedDependency[AgentSessionService],
+        limit: Limit = 50,
+        before: Annotated[
+            int | None,
+            QueryParameter(ge=0, le=2**63 - 1, description="Only those before this position."),
+        ] = None,
+    ) -> list[MessageRead]:
+        """Give the newest messages, oldest first; with `before`, those that came before."""
+        conversation = await agent_session_service.get(session_id, user_id=user_id)
+        message = type(conversation).messages.property.mapper.class_
+        columns = [getattr(message, field) for field in MessageRead.__struct_fields__]
+        query = select(*columns).where(message.agent_session_id == conversation.id)
+        if before is not None:
+            query = query.where(message.position < before)
+        newest_first = query.order_by(message.position.desc()).limit(limit)
+        rows = await agent_session_service.repository.session.execute(newest_first)
+        return [MessageRead(*row) for row in reversed(rows.all())]
+
+    @patch(
+        "/sessions/{session_id:str}",
+        summary="Rename a conversation, describe it, or put it away",
+        raises=[NotAuthorizedException, NotFoundException],
+    )
+    async def update_session(
+        self,
+        session_id: SessionId,
+        data: JSONBody[ConversationPatch],
+        user_id: NamedDependency[Any],
+        agent_session_service: NamedDependency[AgentSessionService],
+    ) -> ConversationRead:
+        """Change what is passed, and nothing else; null clears."""
+        changes = {name: value for name, value in asdict(data).items() if value is not UNSET}
+        async with agent_session_service.repository.session.begin():
+            conversation = await agent_session_service.get(session_id, user_id=user_id)
+            if changes:  # locked, so that one that is deleted meanwhile is not found
+                conversation = await agent_session_service.update(
+                    changes, item_id=conversation.id, with_for_update=True
+                )
+            return _read(conversation)
+
+    @delete(
+        "/sessions/{session_id:str}",
+        summary="Delete a conversation",
+        raises=[NotAuthorizedException, NotFoundException],
+    )
+    async def delete_session(
+        self,
+        session_id: SessionId,
+        user_id: NamedDependency[Any],
+        agent_session_service: NamedDependency[AgentSessionService],
+    ) -> None:
+        """Delete a conversation with its messages."""
+        await agent_session_service.delete(session_id, user_id=user_id)
+
+
+def _read(row: Any) -> ConversationRead:
+    return ConversationRead(*(getattr(row, field) for field in ConversationRead.__struct_fields__))

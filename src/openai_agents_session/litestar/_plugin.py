@@ -1,0 +1,154 @@
+"""AgentSessionsPlugin: engine, service and controller of an application, wired."""
+
+# Litestar reads these annotations at run time, so they are not postponed.
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, cast
+
+from advanced_alchemy.extensions.litestar import (
+    SQLAlchemyAsyncConfig,
+    SQLAlchemyInitPlugin,
+    SQLAlchemyPlugin,
+)
+from agents import Agent
+from litestar import Request, Router
+from litestar.config.app import AppConfig
+from litestar.di import NamedDependency, Provide
+from litestar.exceptions import NotAuthorizedException, ValidationException
+from litestar.plugins import InitPlugin
+from sqlalchemy.ext.asyncio import async_sessionmaker
+
+from openai_agents_session.database import (
+    AgentSession,
+    AgentSessionMixin,
+    AgentSessionRepository,
+    AgentSessionService,
+    DatabaseSession,
+)
+from openai_agents_session.litestar._controller import AgentController, TheAgent
+from openai_agents_session.litestar._schemas import SessionId
+
+
+def provide_user_id(request: Request[Any, Any, Any]) -> Any:
+    """Return the ``id`` of the user that the authentication middleware found.
+
+    Raises:
+        litestar.exceptions.NotAuthorizedException: it found none, or there is no such
+            middleware.
+    """
+    user = request.scope.get("user")
+    if user is None:
+        raise NotAuthorizedException
+    return user.id
+
+
+class AgentSessionsPlugin(InitPlugin):
+    """Gives an application the routes of ``AgentController`` and all that they need.
+
+    One line does it::
+
+        Litestar(plugins=[AgentSessionsPlugin(agent, "sqlite+aiosqlite:///app.db")])
+
+    The application's own handlers can have the ``AgentSessionService`` as well, by the name
+    ``agent_session_service``. Nothing makes the tables but the migration, or the
+    configuration's ``create_all`` where the models are the application's own.
+
+    Args:
+        agent: answers; or a ``Provide`` that chooses one for each request.
+        database: the application's ``SQLAlchemyAsyncConfig``, which is registered if the
+            application has not done so itself; or the URL of a database.
+        user_id: a ``Provide`` for the current user's key, which raises
+            ``NotAuthorizedException`` where there is none; by default
+            ``connection.user.id``.
+        run_options: more arguments for ``Runner.run``, such as ``max_turns`` or ``context``;
+            or a ``Provide`` of such a dict for each request.
+        session_model: the application's own class with ``AgentSessionMixin``.
+        controller: a subclass of ``AgentController``.
+
+    Raises:
+        TypeError: ``agent`` is neither an ``Agent`` nor a ``Provide``.
+    """
+
+    def __init__(
+        self,
+        agent: Agent[Any] | Provide,
+        database: SQLAlchemyAsyncConfig | str,
+        *,
+        user_id: Provide | None = None,
+        run_options: Mapping[str, Any] | Provide | None = None,
+        session_model: type[AgentSessionMixin] = AgentSession,
+        controller: type[AgentController] = AgentController,
+    ) -> None:
+        if not isinstance(agent, (Agent, Provide)):
+            raise TypeError(f"agent must be an Agent or a Provide, not {type(agent).__name__}")
+        if isinstance(database, str):
+            database = SQLAlchemyAsyncConfig(connection_string=database)
+        self.config = database
+        self._model = session_model
+        self._service = _service_of(session_model)
+        self._controller = controller
+        self._dependencies = {
+            "agent": _provided(agent),
+            "user_id": user_id or Provide(provide_user_id, sync_to_thread=False),
+            "run_options": _provided(run_options or {}),
+            "agent_session": Provide(self._provide_session, sync_to_thread=False),
+        }
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        """Add the engine, the service and the routes."""
+        if not any(self.config in _configs(plugin) for plugin in app_config.plugins):
+            app_config.plugins.append(SQLAlchemyPlugin(self.config))
+        app_config.dependencies["agent_session_service"] = Provide(self._provide_service)
+        app_config.route_handlers.append(
+            Router("/", route_handlers=[self._controller], dependencies=self._dependencies)
+        )
+        return app_config
+
+    def _session_maker(self) -> async_sessionmaker[Any]:
+        return cast("async_sessionmaker[Any]", self.config.create_session_maker())
+
+    async def _provide_service(self) -> AsyncGenerator[AgentSessionService, None]:
+        # Not the request's db_session: whoever looked the user up there has begun a
+        # transaction, and nobody would commit it.
+        async with self._session_maker()() as session:
+            yield self._service(session)
+
+    def _provide_session(
+        self,
+        session_id: SessionId,
+        user_id: NamedDependency[Any],
+        agent: TheAgent,
+    ) -> DatabaseSession:
+        instructions = agent.instructions if isinstance(agent.instructions, str) else None
+        try:
+            return DatabaseSession(
+                session_id,
+                user_id,
+                # An AsyncSession would end with the handler, and a stream begins then.
+                self._session_maker(),
+                agent.name,
+                instructions,
+                session_model=self._model,
+            )
+        except ValueError as error:
+            raise ValidationException(str(error)) from None
+
+
+def _service_of(model: Any) -> type[AgentSessionService]:
+    class Repository(AgentSessionRepository):
+        model_type = model
+
+    class Service(AgentSessionService):
+        repository_type = Repository
+
+    return Service
+
+
+def _provided(value: Any) -> Provide:
+    return value if isinstance(value, Provide) else Provide(lambda: value, sync_to_thread=False)
+
+
+def _configs(plugin: Any) -> Any:
+    """Return the databases that a plugin of advanced-alchemy's is for."""
+    if isinstance(plugin, (SQLAlchemyPlugin, SQLAlchemyInitPlugin)):
+        return plugin.config
+    return ()

@@ -1,0 +1,89 @@
+"""What the controller takes and gives, as msgspec structs: validated, and shown by OpenAPI."""
+
+# Litestar reads these annotations at run time, so they are not postponed.
+from datetime import datetime
+from typing import Annotated, Any, TypeAlias
+
+from litestar.openapi.spec import Example
+from litestar.params import PathParameter
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from openai_agents_session.database import MessageRole
+from openai_agents_session.database.types import MAX_NAME, MAX_SESSION_ID_BYTES
+
+MAX_MESSAGE = 32_000
+"""Characters that a message to the agent may have."""
+
+MAX_DESCRIPTION = 4_000
+"""Characters that the description of a conversation may have."""
+
+WITHOUT_NUL = "^[^\\x00]*$"
+"""What the texts of PostgreSQL cannot hold is refused, and not left for it to refuse."""
+
+SessionId: TypeAlias = Annotated[
+    str,
+    PathParameter(
+        description="Names the conversation among those of the user. A slash cannot be in it.",
+        max_length=MAX_SESSION_ID_BYTES,
+        examples=[Example(value="groceries")],
+    ),
+]
+Name: TypeAlias = Annotated[
+    str, Meta(max_length=MAX_NAME, pattern=WITHOUT_NUL, examples=["Groceries"])
+]
+Description: TypeAlias = Annotated[
+    str, Meta(max_length=MAX_DESCRIPTION, pattern=WITHOUT_NUL, examples=["What to buy, and when"])
+]
+
+
+class ChatRequest(Struct, forbid_unknown_fields=True):
+    """What the user says."""
+
+    message: Annotated[
+        str,
+        Meta(min_length=1, max_length=MAX_MESSAGE, examples=["Remind me to buy bread tomorrow."]),
+    ]
+
+
+class ChatResponse(Struct):
+    """What the agent answers."""
+
+    response: Annotated[
+        Any,
+        Meta(
+            description="The agent's final output: a text, or what its output type gives.",
+            examples=["I will remind you tomorrow."],
+        ),
+    ]
+    session_id: Annotated[str, Meta(examples=["groceries"])]
+
+
+class ConversationRead(Struct):
+    """A conversation, as its row describes it; without its messages."""
+
+    session_id: Annotated[str, Meta(examples=["groceries"])]
+    session_name: Annotated[str | None, Meta(examples=["Groceries"])]
+    description: Annotated[str | None, Meta(examples=["What to buy, and when"])]
+    is_active: bool
+    agent_name: Annotated[str | None, Meta(examples=["Assistant"])]
+    created_at: datetime
+    updated_at: datetime
+
+
+class ConversationPatch(Struct, forbid_unknown_fields=True):
+    """What is to change: only what is there; null clears."""
+
+    session_name: Name | UnsetType | None = UNSET
+    description: Description | UnsetType | None = UNSET
+    is_active: bool | UnsetType = UNSET
+
+
+class MessageRead(Struct):
+    """A message, in words: a tool call's are its arguments, a tool's its output."""
+
+    position: Annotated[int, Meta(description="Orders the messages; gaps mean nothing.")]
+    role: MessageRole
+    content: Annotated[str, Meta(examples=["Remind me to buy bread tomorrow."])]
+    tool_call_id: Annotated[str | None, Meta(examples=["call_123"])]
+    tool_name: Annotated[str | None, Meta(examples=["add_todo"])]
+    created_at: datetime
