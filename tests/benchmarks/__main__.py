@@ -1,11 +1,11 @@
-"""The command: ``python -m tests.benchmarks [sessions|import|tokens|serializer]``."""
+"""The command: ``python -m tests.benchmarks [sessions|import|tokens|serializer|database]``."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 
-from tests.benchmarks import imports, serializing, sessions, tokens
+from tests.benchmarks import databases, imports, serializing, sessions, tokens
 from tests.servers import RedisServer, find_binary
 
 DEFAULT_SERVER = "redis" if find_binary("redis") else "valkey"
@@ -18,6 +18,8 @@ def main() -> None:
         print(imports.run(options.iterations or 50))
     elif options.benchmark == "serializer":
         print(asyncio.run(serializing.run(options.iterations or 50)))
+    elif options.benchmark == "database":
+        print(asyncio.run(databases.run(options.url, options.iterations or 200, options.scale)))
     elif options.benchmark == "tokens":
         with RedisServer(options.server) as server:
             print(asyncio.run(tokens.run(server.url, options.writes, options.sessions)))
@@ -34,15 +36,16 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("benchmark", nargs="?", default="sessions", choices=_BENCHMARKS, help=_BENCHMARKS_HELP)
     add("--server", default=DEFAULT_SERVER, choices=["redis", "valkey"], help="started for the run")
-    add("--url", help="sessions: measure on this server instead; only own keys are touched")
+    add("--url", help=_URL_HELP)
     add("--iterations", type=int, help="runs of each operation (a fifth for the long read)")
-    add("--scale", type=int, default=1, help="sessions: divide the sizes of the long histories")
+    add("--scale", type=int, default=1, help="divide the sizes of the long histories")
     add("--writes", type=int, default=1000, help="tokens: writes a second")
     add("--sessions", type=int, default=1000, help="tokens: sessions that are written to")
     return parser
 
 
-_BENCHMARKS = ["sessions", "import", "tokens", "serializer"]
+_BENCHMARKS = ["sessions", "import", "tokens", "serializer", "database"]
+_URL_HELP = "sessions: a server to measure on, touching own keys only; database: an empty one"
 _BENCHMARKS_HELP = "what to measure (default: sessions)"
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from agents import TResponseInputItem
+    from sqlalchemy.engine import Dialect
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from openai_agents_session.database._work import Work
+    from openai_agents_session.database._work import Unit, Work
     from openai_agents_session.database.mixins import AgentSessionMixin
 
 _T = TypeVar("_T")
@@ -158,12 +159,11 @@ class Conversation:
 
         await self._work.write(self._on(unit))
 
-    def _on(
-        self, unit: Callable[[Rows], Awaitable[_T]]
-    ) -> Callable[[AsyncSession, str], Awaitable[_T]]:
+    def _on(self, unit: Callable[[Rows], Awaitable[_T]]) -> Unit[_T]:
         """Return a unit of work that is told of its session and of the dialect."""
 
-        def work(session: AsyncSession, dialect: str) -> Awaitable[_T]:
-            return unit(Rows(session, statements_of(self._model, dialect), self._name))
+        def work(session: AsyncSession, dialect: Dialect) -> Awaitable[_T]:
+            statements = statements_of(self._model, dialect.name)
+            return unit(Rows(session, dialect, statements, self._name))
 
         return work

@@ -74,7 +74,7 @@ def _item_in_string(text: str | bytes) -> TResponseInputItem | None:
 def _row(text: bytes, item: Any) -> dict[str, Any]:
     kind = item.get("type")
     return {
-        "role": _role(item.get("role"), kind),
+        "role": _role(item.get("role"), kind).value,
         "content": _shown(_words(item)) or "",
         "tool_call_id": _shown(item.get("call_id") or item.get("tool_call_id")),
         "tool_name": _shown(_tool_name(item, kind)),

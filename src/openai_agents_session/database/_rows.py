@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agents import TResponseInputItem
+    from sqlalchemy.engine import Dialect
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from openai_agents_session.database._statements import Statements
@@ -45,6 +46,7 @@ class Rows:
     """One conversation in one transaction."""
 
     session: AsyncSession
+    dialect: Dialect
     sql: Statements
     name: Name
 
@@ -89,9 +91,10 @@ class Rows:
         """Add messages at the positions that end with ``last``, with one statement."""
         if not columns:
             return
-        now = _now()
+        id_of, key_of, time_of = self.sql.bound(self.dialect)
+        same = {"key": key_of(key), "now": time_of(_now())}
         rows = [
-            {**row, "id": uuid4(), "key": key, "position": position, "now": now}
+            {**row, **same, "id": id_of(uuid4()), "position": position}
             for position, row in enumerate(columns, last - len(columns) + 1)
         ]
         await self.session.execute(self.sql.add, rows)

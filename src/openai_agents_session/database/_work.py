@@ -26,8 +26,10 @@ from openai_agents_session._base import settle
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from sqlalchemy.engine import Dialect
+
 _T = TypeVar("_T")
-Unit: TypeAlias = "Callable[[AsyncSession, str], Awaitable[_T]]"
+Unit: TypeAlias = "Callable[[AsyncSession, Dialect], Awaitable[_T]]"
 """What is to be done, with a session on a database of that dialect."""
 
 DIALECTS = ("postgresql", "sqlite")
@@ -93,9 +95,9 @@ class Work:
         finally:
             sync.expire_on_commit = expires
 
-    async def _begin(self, session: AsyncSession, dialect: str, *, own: bool) -> None:
+    async def _begin(self, session: AsyncSession, dialect: Dialect, *, own: bool) -> None:
         """Let the transaction be one that writers wait for, and not fail by."""
-        if dialect == "sqlite":
+        if dialect.name == "sqlite":
             connection = await session.connection(bind_arguments={"mapper": self._model})
             raw = await connection.get_raw_connection()
             if not getattr(raw.driver_connection, "in_transaction", False):
@@ -108,10 +110,12 @@ class Work:
                 execution_options={"isolation_level": "READ COMMITTED"},
             )
 
-    def _dialect(self, session: AsyncSession) -> str:
-        dialect = session.get_bind(self._model).dialect.name
-        if dialect not in DIALECTS:
-            raise NotImplementedError(f"there is no support for {dialect}, only for {DIALECTS}")
+    def _dialect(self, session: AsyncSession) -> Dialect:
+        dialect = session.get_bind(self._model).dialect
+        if dialect.name not in DIALECTS:
+            raise NotImplementedError(
+                f"there is no support for {dialect.name}, only for {' and '.join(DIALECTS)}"
+            )
         return dialect
 
     @asynccontextmanager

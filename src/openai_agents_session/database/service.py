@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from sqlalchemy import ColumnElement
+    from sqlalchemy.engine import Dialect
     from sqlalchemy.ext.asyncio import AsyncSession
 
 _CHUNK = 500
@@ -108,7 +109,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         conditions = self._matching(user_id, is_active, search)
         newest_first: list[Any] = [(self._model.updated_at, True), (self._model.id, True)]
 
-        async def unit(_: AsyncSession, __: str) -> Sequence[AgentSession]:
+        async def unit(_: AsyncSession, __: Dialect) -> Sequence[AgentSession]:
             page = LimitOffset(limit, offset)
             return await self.repository.get_many(*conditions, page, order_by=newest_first)
 
@@ -125,7 +126,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         conditions = self._matching(user_id, is_active, search)
         query = select(func.count()).select_from(self._model).where(*conditions)
 
-        async def unit(session: AsyncSession, _: str) -> int:
+        async def unit(session: AsyncSession, _: Dialect) -> int:
             return await session.scalar(query) or 0
 
         return await self._work.read(unit)
@@ -139,7 +140,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             advanced_alchemy.exceptions.NotFoundError: the user has none of this id.
         """
 
-        async def unit(_: AsyncSession, __: str) -> AgentSession:
+        async def unit(_: AsyncSession, __: Dialect) -> AgentSession:
             return await self.repository.get_one(*self._mine(session_id, user_id))
 
         return await self._work.read(unit)
@@ -243,7 +244,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             .execution_options(populate_existing=True)
         )
 
-        async def unit(session: AsyncSession, _: str) -> AgentSession:
+        async def unit(session: AsyncSession, _: Dialect) -> AgentSession:
             changed = (await session.scalars(statement)).one_or_none()
             if changed is None:
                 raise NotFoundError("there is no such conversation")
@@ -257,7 +258,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         # Locked, so that one that is written to meanwhile is looked at again and may stay.
         chosen = select(sessions.c.id).where(*conditions).with_for_update()
 
-        async def unit(session: AsyncSession, _: str) -> int:
+        async def unit(session: AsyncSession, _: Dialect) -> int:
             keys = (await session.scalars(chosen)).all()
             for start in range(0, len(keys), _CHUNK):
                 chunk = keys[start : start + _CHUNK]
@@ -268,7 +269,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
                 await session.execute(delete(sessions).where(sessions.c.id.in_(chunk)))
             return len(keys)
 
-        async def counting(session: AsyncSession, _: str) -> int:
+        async def counting(session: AsyncSession, _: Dialect) -> int:
             return await session.scalar(count) or 0
 
         return await (self._work.read(counting) if dry_run else self._work.write(unit))
