@@ -550,7 +550,7 @@ ITEMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "a role of another kind": ({"role": 7, "content": 8}, ("assistant", "", None, None)),
     "nothing": ({}, ("assistant", "", None, None)),
     "no text": ({"role": "user", "content": "a\x00b\ud800"}, ("user", "a\ufffdb?", None, None)),
-    "not a number": (
+    "infinite": (
         {"role": "user", "content": "x", "n": float("inf")},
         ("user", "x", None, None),
     ),
