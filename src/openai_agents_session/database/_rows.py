@@ -91,13 +91,14 @@ class Rows:
         """Add messages at the positions that end with ``last``, with one statement."""
         if not columns:
             return
-        id_of, key_of, time_of = self.sql.bound(self.dialect)
-        same = {"key": key_of(key), "now": time_of(_now())}
+        batch = self.sql.batch(self.dialect)
+        same = {"key": batch.key_of(key), "now": batch.time_of(_now())}
         rows = [
-            {**row, **same, "id": id_of(uuid4()), "position": position}
+            batch.parameters({**row, **same, "id": batch.id_of(uuid4()), "position": position})
             for position, row in enumerate(columns, last - len(columns) + 1)
         ]
-        await self.session.execute(self.sql.add, rows)
+        connection = await self.session.connection({"clause": self.sql.add})
+        await connection.exec_driver_sql(batch.statement, rows)
 
     async def clear(self, key: Any) -> None:
         """Remove every message."""

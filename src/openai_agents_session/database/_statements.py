@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     JSON,
@@ -22,7 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import UserDefinedType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.engine import Dialect
     from sqlalchemy.orm import Mapper
@@ -121,13 +123,14 @@ class Statements:
         """Like ``lock``, and where there is no row it makes one."""
 
         # A batch has thousands of these values: they come as the driver takes them, since
-        # SQLAlchemy's processing of each one costs more than the insert. ``bound`` makes them.
+        # SQLAlchemy's processing of each one costs more than the insert. ``Batch`` makes them.
         columns = ["id", "agent_session_id", "position", "role", "content", "tool_call_id"]
         columns += ["tool_name", "created_at", "updated_at"]
         message: dict[str, Any] = {
             name: bindparam(_SAME.get(name, name), type_=_AsIs()) for name in columns
         }
         self.add = insert(messages).values({**message, "extra_data": given})
+        self._batches: WeakKeyDictionary[Dialect, Batch] = WeakKeyDictionary()
         self._types = [m.id.type, m.agent_session_id.type, m.created_at.type]
 
         in_session = m.agent_session_id == bindparam("key")
@@ -153,10 +156,32 @@ class Statements:
         """Return an update of a row's own columns, by its key."""
         return update(self._sessions).where(self._sessions.c.id == bindparam("key")).values(values)
 
-    def bound(self, dialect: Dialect) -> list[Callable[[Any], Any]]:
-        """Return what makes a key, a conversation's key and a time into the driver's values."""
+    def batch(self, dialect: Dialect) -> Batch:
+        """Return ``add`` for the driver; compiled once for each engine."""
+        if dialect in self._batches:
+            return self._batches[dialect]
+        compiled = self.add.compile(dialect=dialect)
         processors = [kind.dialect_impl(dialect).bind_processor(dialect) for kind in self._types]
-        return [processor or _unchanged for processor in processors]
+        id_of, key_of, time_of = (one or _unchanged for one in processors)
+        batch = Batch(str(compiled), compiled.positiontup, id_of, key_of, time_of)
+        self._batches[dialect] = batch
+        return batch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The insert of many messages, in the driver's own terms."""
+
+    statement: str
+    order: Sequence[str] | None
+    """The names of its parameters in their places; None if it takes them by name."""
+    id_of: Callable[[Any], Any]
+    key_of: Callable[[Any], Any]
+    time_of: Callable[[Any], Any]
+
+    def parameters(self, row: dict[str, Any]) -> Any:
+        """Return a row as the driver takes it."""
+        return row if self.order is None else tuple(map(row.__getitem__, self.order))
 
 
 _SAME = {"agent_session_id": "key", "created_at": "now", "updated_at": "now"}
