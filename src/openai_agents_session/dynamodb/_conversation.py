@@ -27,8 +27,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from openai_agents_session.dynamodb._calls import (
     PATIENCE_SECONDS,
     ConditionFailedError,
+    Pauses,
     add_note,
-    pauses,
 )
 from openai_agents_session.dynamodb._head import (
     Attribute,
@@ -202,7 +202,9 @@ class Conversation:
             "attribute_not_exists(#page_of) AND "
             "(attribute_not_exists(#created_at) OR #created_at <= :began)"
         )
-        async for elapsed in pauses(0.01, 1.0):
+        pauses = Pauses(0.01, 1.0)
+        while True:
+            await pauses.wait()
             try:
                 answer = await self._table.call(
                     "delete_item",
@@ -214,7 +216,7 @@ class Conversation:
                 head = await self._refused(refusal)
                 if refusal.resent:
                     break
-                if elapsed > PATIENCE_SECONDS:
+                if pauses.elapsed > PATIENCE_SECONDS:
                     raise refusal.error from None
                 began = max(began, head.created_at)  # another clock is ahead
             else:
@@ -245,11 +247,13 @@ class Conversation:
     ) -> None:
         """Attempt a write until no other writer comes before it."""
         token = Token.after(head.since if head else 0)
-        async for elapsed in pauses(0.01, 1.0):
+        pauses = Pauses(0.01, 1.0)
+        while True:
+            await pauses.wait()
             try:
                 await attempt(head, token)
             except SupersededError as exc:
-                if elapsed > PATIENCE_SECONDS:
+                if pauses.elapsed > PATIENCE_SECONDS:
                     raise exc.error from None
                 head = exc.head
                 if token.stamp <= head.since:
