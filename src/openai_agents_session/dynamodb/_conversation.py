@@ -125,10 +125,11 @@ class Conversation:
             now = await self.read()
             if now.version != head.version:
                 raise SupersededError(now, LookupError("a page is gone"))
-        since = window.since
-        if pages:  # with a page its tokens are lost: then only what began after all is certain
-            oldest, certain = pages[0], None not in pages and since != head.since
-            since = oldest.since if oldest and certain else head.since
+        since = head.since if window.since is None else window.since
+        for page in reversed(pages):
+            if page is None or page.until < since:
+                break  # some tokens are lost: only what began after those is certain
+            since = page.since
         return Window(
             start,
             join(refs, pages) + window.records,
@@ -236,7 +237,7 @@ class Conversation:
         window = Window(len(head.pages), head.records)
         if head.size + size_of(records) <= self._page_bytes:
             return Change(window, head.records + records)
-        pages, rest = pack(head.records, PART_BYTES)
+        pages, rest = pack(head.records, max(PART_BYTES, self._page_bytes))
         if rest:
             pages.append((rest, len(rest)))
         change = self.packed(window, records)
@@ -303,6 +304,8 @@ class Conversation:
                 break
             if token in page.writes:
                 return True
+            if page.until < token.stamp:
+                break  # a later token, dropped since the page was stored
             if page.since < token.stamp:
                 return False
         add_note(
