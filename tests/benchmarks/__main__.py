@@ -1,11 +1,12 @@
-"""The command: ``python -m tests.benchmarks [sessions|import|tokens|serializer]``."""
+"""The command: ``python -m tests.benchmarks [sessions|import|tokens|serializer|dynamodb]``."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 
-from tests.benchmarks import imports, serializing, sessions, tokens
+from tests.benchmarks import dynamodb, imports, serializing, sessions, tokens
+from tests.dynamodb.emulators import forget_machine_settings
 from tests.servers import RedisServer, find_binary
 
 DEFAULT_SERVER = "redis" if find_binary("redis") else "valkey"
@@ -18,6 +19,10 @@ def main() -> None:
         print(imports.run(options.iterations or 50))
     elif options.benchmark == "serializer":
         print(asyncio.run(serializing.run(options.iterations or 50)))
+    elif options.benchmark == "dynamodb":
+        forget_machine_settings()
+        names = options.emulator or ["local", "dynalite"]
+        print(dynamodb.run(names, options.iterations or 5, options.scale))
     elif options.benchmark == "tokens":
         with RedisServer(options.server) as server:
             print(asyncio.run(tokens.run(server.url, options.writes, options.sessions)))
@@ -36,13 +41,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--server", default=DEFAULT_SERVER, choices=["redis", "valkey"], help="started for the run")
     add("--url", help="sessions: measure on this server instead; only own keys are touched")
     add("--iterations", type=int, help="runs of each operation (a fifth for the long read)")
-    add("--scale", type=int, default=1, help="sessions: divide the sizes of the long histories")
+    add("--scale", type=int, default=1, help="sessions, dynamodb: divide the histories' sizes")
     add("--writes", type=int, default=1000, help="tokens: writes a second")
     add("--sessions", type=int, default=1000, help="tokens: sessions that are written to")
+    add("--emulator", action="append", choices=["dynalite", "local"], help=_EMULATOR_HELP)
     return parser
 
 
-_BENCHMARKS = ["sessions", "import", "tokens", "serializer"]
+_BENCHMARKS = ["sessions", "import", "tokens", "serializer", "dynamodb"]
+_EMULATOR_HELP = "dynamodb: started for the run, given again for another (default: both)"
 _BENCHMARKS_HELP = "what to measure (default: sessions)"
 
 if __name__ == "__main__":
