@@ -6,13 +6,15 @@ Usage: ``python -I .ci/smoke.py [EXTRA]``, with the package and that extra insta
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from importlib import import_module
 from importlib.metadata import version
 from importlib.resources import files
+from typing import Any
 
 HEAVY = ("agents", "redis", "aiobotocore", "sqlalchemy", "pydantic")
-WITH_REDIS = ("redis", "all")
+BACKENDS = {"RedisSession": "redis", "DynamoDBSession": "dynamodb"}
 
 
 def main(extra: str) -> None:
@@ -27,26 +29,41 @@ def main(extra: str) -> None:
     if not (root / "py.typed").is_file():
         raise SystemExit("py.typed is missing: type checkers would ignore the annotations")
 
-    if extra in WITH_REDIS:
-        session = package.RedisSession.from_url("smoke", "redis://localhost:6379", ttl=60)
-        scripts = sorted(path.name for path in (root / "lua").iterdir())
-        if session.session_id != "smoke" or not scripts:
-            raise SystemExit(f"not a working session, or no scripts: {session!r}, {scripts}")
-    else:
-        expected = (
-            "RedisSession requires the 'redis' extra. "
-            "Install it with: pip install 'openai-agents-session[redis]'"
-        )
-        try:
-            _ = package.RedisSession
-        except ImportError as error:
-            if str(error) != expected:
-                raise SystemExit(f"a missing extra was reported as: {error}") from error
+    for name, needed in BACKENDS.items():
+        if extra not in (needed, "all"):
+            refused(package, name, needed)
+        elif needed == "redis":
+            session = package.RedisSession.from_url("smoke", "redis://localhost:6379", ttl=60)
+            scripts = sorted(path.name for path in (root / "lua").iterdir())
+            if session.session_id != "smoke" or not scripts:
+                raise SystemExit(f"not a working session, or no scripts: {session!r}, {scripts}")
         else:
-            raise SystemExit("RedisSession was importable without its extra")
-    if extra in ("dynamodb", "all"):
-        import_module("aiobotocore.session")  # the driver is all that this extra brings today
+            asyncio.run(on_dynamodb(package))
     print(f"openai-agents-session {version('openai-agents-session')} [{extra or 'no extra'}]: ok")
+
+
+def refused(package: Any, name: str, extra: str) -> None:
+    """See that a session whose driver is not installed says which extra it requires."""
+    expected = (
+        f"{name} requires the '{extra}' extra. "
+        f"Install it with: pip install 'openai-agents-session[{extra}]'"
+    )
+    try:
+        getattr(package, name)
+    except ImportError as error:
+        if str(error) != expected:
+            raise SystemExit(f"a missing extra was reported as: {error}") from error
+    else:
+        raise SystemExit(f"{name} was importable without its extra")
+
+
+async def on_dynamodb(package: Any) -> None:
+    """Make a session on a client, which connects to nothing."""
+    driver = import_module("aiobotocore.session").get_session()
+    async with driver.create_client("dynamodb", region_name="eu-central-1") as client:
+        session = package.DynamoDBSession("smoke", client, "agent_sessions", ttl_seconds=60)
+        if session.session_id != "smoke":
+            raise SystemExit(f"not a working session: {session!r}")
 
 
 if __name__ == "__main__":

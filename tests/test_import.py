@@ -9,6 +9,7 @@ import json
 import pickle
 import subprocess
 import sys
+from importlib import import_module
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,24 @@ import openai_agents_session
 if TYPE_CHECKING:
     from pathlib import Path
 
-MISSING_REDIS = (
-    "RedisSession requires the 'redis' extra. "
-    "Install it with: pip install 'openai-agents-session[redis]'"
-)
-HEAVY = ["agents", "aiobotocore", "openai", "pydantic", "pydantic_core", "redis", "sqlalchemy"]
+BACKENDS = {
+    "AgentSessionService": ("database", "sqlalchemy"),
+    "DatabaseSession": ("database", "sqlalchemy"),
+    "DynamoDBSession": ("dynamodb", "aiobotocore"),
+    "RedisSession": ("redis", "redis"),
+}
+"""The names of the door: the extra that each needs, and the driver which that installs."""
+
+HEAVY = [
+    "agents",
+    "aiobotocore",
+    "botocore",
+    "openai",
+    "pydantic",
+    "pydantic_core",
+    "redis",
+    "sqlalchemy",
+]
 
 REPORT = """
 import json, sys
@@ -54,7 +68,9 @@ sys.meta_path.insert(0, Absent())
 """
 """Makes a package look as if it were not installed."""
 
-IMPORT = "from openai_agents_session import RedisSession"
+IMPORT = "from openai_agents_session import {name}"
+
+for_each_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
 def run(statement: str, *, before: str = "") -> dict[str, Any]:
@@ -94,43 +110,63 @@ def test_importing_the_package_imports_nothing_else(statement: str) -> None:
     assert imported(report, *HEAVY) == []
 
 
-def test_a_backend_is_imported_when_its_name_is_used() -> None:
+@for_each_backend
+def test_a_backend_is_imported_when_its_name_is_used(backend: str) -> None:
     """The name brings its own driver and the SDK, and no other backend's driver."""
-    report = run(IMPORT)
+    report = run(IMPORT.format(name=backend))
 
     assert "error" not in report
-    assert imported(report, "agents", "redis") == ["agents", "redis"]
-    assert imported(report, "aiobotocore", "sqlalchemy") == []
+    _, driver = BACKENDS[backend]
+    others = {name for _, name in BACKENDS.values()} - {driver}
+    assert imported(report, "agents", driver) == ["agents", driver]
+    assert imported(report, *others) == []
 
 
 @pytest.mark.parametrize(
-    "statement",
+    ("before", "statement"),
     [
-        IMPORT,
-        "from openai_agents_session import *; RedisSession",
-        "import openai_agents_session; openai_agents_session.RedisSession",
-        "import openai_agents_session; getattr(openai_agents_session, 'RedisSession', None)",
+        (FINDER, IMPORT),
+        (FINDER, "from openai_agents_session import *; {name}"),
+        (FINDER, "import openai_agents_session; openai_agents_session.{name}"),
+        (FINDER, "import openai_agents_session; getattr(openai_agents_session, '{name}', None)"),
+        ("import sys; sys.modules[{name!r}] = None", IMPORT),
     ],
 )
-@pytest.mark.parametrize(
-    "before", [FINDER.format(name="redis"), "import sys; sys.modules['redis'] = None"]
-)
-def test_a_missing_driver_names_its_extra(before: str, statement: str) -> None:
-    """Without redis-py, whichever way the name is used says what to install."""
-    report = run(statement, before=before)
+@for_each_backend
+def test_a_missing_driver_names_its_extra(backend: str, before: str, statement: str) -> None:
+    """Without its driver, whichever way the name is used says what to install."""
+    extra, driver = BACKENDS[backend]
+    report = run(statement.format(name=backend), before=before.format(name=driver))
+    # A star import takes the names in their order.
+    sharing = [name for name, (_, other) in BACKENDS.items() if other == driver]
+    named = sharing[0] if "*" in statement else backend
 
     assert report["error"] == "ImportError"
-    assert report["message"] == MISSING_REDIS
-    assert report["name"] == "redis"
+    assert report["message"] == (
+        f"{named} requires the '{extra}' extra. "
+        f"Install it with: pip install 'openai-agents-session[{extra}]'"
+    )
+    assert report["name"] == driver
     assert report["cause"] == "ModuleNotFoundError"
 
 
-def test_the_driver_can_be_installed_later() -> None:
+@pytest.mark.parametrize("missing", BACKENDS)
+def test_one_backend_does_without_the_others_driver(missing: str) -> None:
+    """With one driver missing, the other backends work."""
+    _, driver = BACKENDS[missing]
+    for backend in [name for name, (_, other) in BACKENDS.items() if other != driver]:
+        report = run(IMPORT.format(name=backend), before=FINDER.format(name=driver))
+        assert "error" not in report
+
+
+@for_each_backend
+def test_the_driver_can_be_installed_later(backend: str) -> None:
     """A failed use is not remembered: once the driver is there, the name works."""
+    _, driver = BACKENDS[backend]
     report = run(
-        "del sys.modules['redis']; door.RedisSession",
-        before="import sys; sys.modules['redis'] = None; import openai_agents_session as door\n"
-        "try: door.RedisSession\nexcept ImportError: pass\nelse: raise SystemExit('no error')\n",
+        f"del sys.modules['{driver}']; door.{backend}",
+        before=f"import sys; sys.modules['{driver}'] = None; import openai_agents_session as door\n"
+        f"try: door.{backend}\nexcept ImportError: pass\nelse: raise SystemExit('no error')\n",
     )
 
     assert "error" not in report
@@ -143,9 +179,10 @@ def test_the_package_imports_without_its_drivers_and_the_sdk() -> None:
     assert "error" not in run("import openai_agents_session", before=before)
 
 
-def test_a_missing_sdk_is_not_disguised() -> None:
+@for_each_backend
+def test_a_missing_sdk_is_not_disguised(backend: str) -> None:
     """Where it is the SDK that is missing, the error says so."""
-    report = run(IMPORT, before=FINDER.format(name="agents"))
+    report = run(IMPORT.format(name=backend), before=FINDER.format(name="agents"))
 
     assert report["error"] == "ModuleNotFoundError"
     assert report["name"] == "agents"
@@ -155,30 +192,41 @@ def test_a_missing_sdk_is_not_disguised() -> None:
 @pytest.mark.parametrize(
     ("source", "error", "name"),
     [
-        ("", "ModuleNotFoundError", "redis.asyncio"),
+        ("", "ModuleNotFoundError", "{driver}.{submodule}"),
         ("import no_such_dependency", "ModuleNotFoundError", "no_such_dependency"),
         ("raise ImportError('a broken build')", "ImportError", None),
         ("raise RuntimeError('a broken build')", "RuntimeError", None),
     ],
     ids=["without its submodule", "without a dependency", "ImportError", "RuntimeError"],
 )
+@for_each_backend
 def test_a_broken_driver_is_not_disguised(
-    tmp_path: Path, source: str, error: str, name: str | None
+    tmp_path: Path, backend: str, source: str, error: str, name: str | None
 ) -> None:
-    """A redis package that is there but fails keeps its own words."""
-    (tmp_path / "redis").mkdir()
-    (tmp_path / "redis" / "__init__.py").write_text(source)
+    """A driver's package that is there but fails keeps its own words."""
+    _, driver = BACKENDS[backend]
+    first = {"redis": "asyncio", "aiobotocore": "client", "sqlalchemy": "exc"}
+    submodule = first[driver]  # that is imported first
+    (tmp_path / driver).mkdir()
+    (tmp_path / driver / "__init__.py").write_text(source)
 
-    report = run(IMPORT, before=f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n")
+    report = run(
+        IMPORT.format(name=backend),
+        before=f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n",
+    )
 
     assert report["error"] == error
-    assert report["name"] == name
+    assert report["name"] == (name and name.format(driver=driver, submodule=submodule))
     assert "extra" not in report["message"]
 
 
-def test_a_bug_of_ours_is_not_disguised() -> None:
+@for_each_backend
+def test_a_bug_of_ours_is_not_disguised(backend: str) -> None:
     """An import that fails inside the package itself is not taken for a missing driver."""
-    report = run(IMPORT, before="import sys; sys.modules['openai_agents_session._base'] = None\n")
+    report = run(
+        IMPORT.format(name=backend),
+        before="import sys; sys.modules['openai_agents_session._base'] = None\n",
+    )
 
     assert report["error"] == "ModuleNotFoundError"
     assert report["name"] == "openai_agents_session._base"
@@ -200,7 +248,7 @@ def test_the_names_are_all_there() -> None:
     star: dict[str, object] = {}
     exec("from openai_agents_session import *", star)
 
-    assert "RedisSession" in public
+    assert sorted(BACKENDS) == sorted(public)
     assert sorted(set(public)) == sorted(public)
     for name in public:
         assert name in dir(openai_agents_session)
@@ -208,14 +256,27 @@ def test_the_names_are_all_there() -> None:
         assert getattr(openai_agents_session, name).__name__ == name
 
 
-def test_a_name_stays_the_same_object() -> None:
+@for_each_backend
+def test_a_name_stays_the_same_object(backend: str) -> None:
     """Using a name twice, and by way of its module, gives one class."""
-    from openai_agents_session import RedisSession  # noqa: PLC0415 - the door is the subject
-    from openai_agents_session.redis import RedisSession as Direct  # noqa: PLC0415 - likewise
+    module, _ = BACKENDS[backend]  # which has the name of the extra
+    direct = getattr(import_module(f"openai_agents_session.{module}"), backend)
 
-    assert RedisSession is Direct
-    assert RedisSession is openai_agents_session.RedisSession
-    assert pickle.loads(pickle.dumps(RedisSession)) is RedisSession
+    assert getattr(openai_agents_session, backend) is direct
+    assert getattr(openai_agents_session, backend) is direct
+    assert pickle.loads(pickle.dumps(direct)) is direct
+
+
+def test_the_public_names_of_the_dynamodb_module() -> None:
+    """Beside its session the module has what makes a table and what tidies it."""
+    module = import_module("openai_agents_session.dynamodb")
+
+    assert sorted(module.__all__) == [
+        "DynamoDBSession",
+        "create_table_if_not_exists",
+        "remove_orphaned_pages",
+    ]
+    assert all(hasattr(module, name) for name in module.__all__)
 
 
 def test_the_package_says_that_it_is_typed() -> None:

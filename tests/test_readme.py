@@ -1,7 +1,8 @@
 """The code in the README and on the pages of the documentation runs as it is written there.
 
-Two things are exchanged: the address of the Redis, for that of the tests' server, and
-the model that an agent has by default, for the local one of the examples.
+Three things are exchanged: the address of the Redis, for that of the tests' server; that of
+AWS, by botocore's own variables, for an emulator's; and the model that an agent has by
+default, for the local one of the examples.
 """
 
 from __future__ import annotations
@@ -10,32 +11,40 @@ import ast
 import gc
 import importlib.util
 import inspect
+import os
 import re
 import textwrap
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 from agents import Agent, Model, MultiProvider, Runner
+from aiobotocore.session import get_session
 from redis.asyncio import Redis
 
 from openai_agents_session import RedisSession
+from tests.dynamodb import emulators
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
-pytestmark = pytest.mark.redis
+    from tests.dynamodb.emulators import Emulator
+
+pytestmark = [pytest.mark.redis, pytest.mark.dynamodb]
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOT_RUN = "<!-- not run -->"
 INCLUDE = '--8<-- "'
 ADDRESS = "redis://localhost:6379"
+TABLE = "agent_sessions"
 
 # These run with nothing before them. On the other pages the reader knows the quick start.
-SELF_CONTAINED = {"README.md", "index.md", "quickstart.md"}
+SELF_CONTAINED = {"README.md", "index.md", "quickstart.md", "dynamodb.md"}
 
 
 @dataclass(frozen=True)
@@ -91,9 +100,36 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """The DynamoDB that stands in for AWS."""
+    with emulators.running("moto") as emulator:
+        yield emulator
+
+
+@pytest_asyncio.fixture
+async def dynamodb(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    """A client of the emulator, to which every other client goes as well."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", emulator.url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", emulators.REGION)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    async with get_session().create_client("dynamodb") as client:
+        yield client
+        if TABLE in (await client.list_tables())["TableNames"]:
+            await client.delete_table(TableName=TABLE)
+
+
 @pytest.fixture
-def page_names(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def page_names(
+    server: RedisServer, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, Any]]:
     """Return an empty namespace; an agent without a model is given the local one."""
+    assert dynamodb.meta.region_name == emulators.REGION
     model = local_model()
     monkeypatch.setattr(MultiProvider, "get_model", lambda _self, _name: model)
     server.call("FLUSHALL")
@@ -136,15 +172,23 @@ async def test_the_code_of_a_page_runs(
 
 
 async def test_the_quick_start_of_the_readme_remembers(
-    page_names: dict[str, Any], server: RedisServer, capsys: pytest.CaptureFixture[str]
+    page_names: dict[str, Any],
+    server: RedisServer,
+    dynamodb: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Its agent knows in the second session what it was told in the first one."""
+    """Its agents know, in either store, what they were told."""
     page = ROOT / "README.md"
     assert any(ADDRESS in block.code for block in blocks(page))
     await run_page(page, page_names, server)
-    assert capsys.readouterr().out.splitlines()[-1] == "Your name is Ada."
+    _, on_redis, _, on_dynamodb = capsys.readouterr().out.splitlines()
+    assert on_redis == on_dynamodb == "Your name is Ada."
     assert server.call("LLEN", "openai_agents_session:user-123") == 4
     assert 0 < server.call("TTL", "openai_agents_session:user-123") <= 3600
+    (item,) = (await dynamodb.scan(TableName=TABLE))["Items"]
+    assert item["session_id"] == {"S": "user-123"}
+    assert len(item["items"]["L"]) == 4
+    assert 0 < int(item["ttl"]["N"]) - time.time() <= 3600
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

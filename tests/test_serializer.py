@@ -25,7 +25,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, RootModel, field_serializer
 from typing_extensions import is_typeddict
 
-from openai_agents_session._serializer import MAX_DEPTH, deserialize, deserialize_all, serialize
+from openai_agents_session._serializer import (
+    MAX_DEPTH,
+    deserialize,
+    deserialize_all,
+    serialize,
+    split_array,
+)
 from tests.json_values import (
     ITEM_DICTS,
     ITEM_MODELS,
@@ -527,3 +533,43 @@ def test_json_that_is_no_object_is_unreadable(value: object) -> None:
 def test_bottomless_nesting_is_unreadable(opening: str, closing: str) -> None:
     """A record nested far beyond any parser's depth gives None, not a crash."""
     assert deserialize('{"k":' + opening * 100_000 + closing * 100_000 + "}") is None
+
+
+# --- lists in one text ---------------------------------------------------------------------
+
+
+@relaxed
+@given(st.lists(json_values), st.booleans())
+@example([{"n": [math.nan, math.inf, big]}, {"k": "\ud800"}, {"k": {"k": 1.0}}], True)
+def test_an_array_is_split_into_its_elements(elements: list[Any], ascii_only: bool) -> None:
+    """A list in one text becomes one text for each element, whatever they are, in order."""
+    found = split_array(json.dumps(elements, ensure_ascii=ascii_only))
+
+    assert found is not None
+    assert same([json.loads(text) for text in found], elements)
+    assert [deserialize(text) is None for text in found] == [
+        not isinstance(element, dict) for element in elements
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "{", "[1", "[1]]", "{}", "null", "1", '"[]"', "[" * 100_000, "[NaN,,]"]
+)
+def test_what_is_no_array_is_not_split(text: str) -> None:
+    """Any other text gives None, and no error."""
+    assert split_array(text) is None
+
+
+def test_an_array_is_split_from_a_deep_stack() -> None:
+    """How deep in the application it is called does not matter, as for a record."""
+    deep = nested(600, 1)
+    text = json.dumps([deep])
+    limit = sys.getrecursionlimit()
+
+    def deeper(levels: int) -> list[str] | None:
+        return deeper(levels - 1) if levels else split_array(text)
+
+    found = deeper(limit - len(inspect.stack(0)) - 60)
+
+    assert found is not None
+    assert same([json.loads(each) for each in found], [deep])

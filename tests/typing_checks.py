@@ -19,7 +19,9 @@ from agents.memory import (
 from typing_extensions import assert_type
 
 import openai_agents_session
-from openai_agents_session import RedisSession
+from openai_agents_session import DynamoDBSession, RedisSession
+from openai_agents_session.dynamodb import DynamoDBSession as DirectDynamoDBSession
+from openai_agents_session.dynamodb import create_table_if_not_exists, remove_orphaned_pages
 from openai_agents_session.redis import RedisSession as DirectRedisSession
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     import redis
     from agents import TResponseInputItem
+    from aiobotocore.client import AioBaseClient
+    from aiobotocore.session import AioSession
     from redis.asyncio import Redis, RedisCluster
     from redis.asyncio.sentinel import Sentinel
 
@@ -129,3 +133,60 @@ async def mistakes(client: Redis, synchronous: redis.Redis, session: RedisSessio
     forgotten: list[TResponseInputItem] = session.get_items()  # ty: ignore[invalid-assignment] - no await
     pending: Awaitable[list[TResponseInputItem]] = session.get_items()
     del forgotten, pending
+
+
+def construct_on_dynamodb(client: AioBaseClient) -> None:
+    """The constructor's arguments, by position and by name."""
+    assert_type(DynamoDBSession("user-123", client, "agent_sessions"), DynamoDBSession)
+    DynamoDBSession("user-123", client, "agent_sessions", 3600)
+    DynamoDBSession("user-123", client, "agent_sessions", None, page_bytes=128 * 1024)
+    DynamoDBSession(
+        session_id="user-123",
+        dynamodb_client=client,
+        table_name="agent_sessions",
+        ttl_seconds=3600,
+        page_bytes=4096,
+        session_settings=SessionSettings(limit=50),
+    )
+    DynamoDBSession("user-123", client, "agent_sessions", session_settings={"limit": 50})
+    assert_type(
+        openai_agents_session.DynamoDBSession("user-123", client, "agent_sessions"),
+        DynamoDBSession,
+    )
+    assert_type(DirectDynamoDBSession("user-123", client, "agent_sessions"), DynamoDBSession)
+
+
+async def use_on_dynamodb(aws: AioSession, items: list[TResponseInputItem]) -> None:
+    """From the client to the conversation, as an application does it."""
+    async with aws.create_client("dynamodb", region_name="eu-central-1") as client:
+        assert_type(await create_table_if_not_exists(client, "agent_sessions"), None)
+        await create_table_if_not_exists(client, "agent_sessions", enable_ttl=False)
+        assert_type(await remove_orphaned_pages(client, "agent_sessions"), int)
+        await remove_orphaned_pages(client, "agent_sessions", older_than_seconds=60, dry_run=True)
+        async with DynamoDBSession("user-123", client, "agent_sessions", 3600) as session:
+            assert_type(session, DynamoDBSession)
+            assert_type(await session.get_items(), "list[TResponseInputItem]")
+            assert_type(await session.get_items(limit=10), "list[TResponseInputItem]")
+            assert_type(await session.add_items(items), None)
+            assert_type(await session.pop_item(), "TResponseInputItem | None")
+            assert_type(await session.clear_session(), None)
+            assert_type(await session.replace_items(items), None)
+            assert_type(await session.ping(), bool)
+            await Runner.run(Agent(name="Assistant"), "Hello", session=session)
+            nominal: SessionABC = session
+            structural: Session = session
+            EncryptedSession("user-123", structural, encryption_key="secret")
+            OpenAIResponsesCompactionSession("user-123", nominal)
+
+
+async def mistakes_on_dynamodb(client: AioBaseClient, aws: AioSession, redis: Redis) -> None:
+    """Each of these is an error to a type checker."""
+    DynamoDBSession("user-123", client)  # ty: ignore[missing-argument] - no table
+    DynamoDBSession(123, client, "table")  # ty: ignore[invalid-argument-type] - an id is text
+    DynamoDBSession("user-123", redis, "table")  # ty: ignore[invalid-argument-type] - another store
+    DynamoDBSession("user-123", aws, "table")  # ty: ignore[invalid-argument-type] - no client
+    DynamoDBSession("user-123", client, "table", "1h")  # ty: ignore[invalid-argument-type] - seconds
+    DynamoDBSession("user-123", client, "table", ttl=60)  # ty: ignore[unknown-argument] - it is ttl_seconds
+    DynamoDBSession("user-123", client, "table", 60, 4096)  # ty: ignore[too-many-positional-arguments] - by name only
+    await create_table_if_not_exists(client)  # ty: ignore[missing-argument] - no table
+    await create_table_if_not_exists(client, "table", False)  # ty: ignore[too-many-positional-arguments] - by name only

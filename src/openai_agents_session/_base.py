@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +27,8 @@ SETTLE_SECONDS = 5.0
 _ITEM_METHODS = ("get_items", "add_items", "pop_item", "clear_session")
 
 _T = TypeVar("_T")
+
+_logger = logging.getLogger("openai_agents_session")
 
 
 class BaseSession(SessionABC):
@@ -71,6 +74,25 @@ class BaseSession(SessionABC):
             return False
         await self.replace_items(items)
         return True
+
+    def _newest_readable(
+        self, items: list[TResponseInputItem | None], wanted: int
+    ) -> tuple[int, list[TResponseInputItem]]:
+        """Return where the newest readable items begin, and those; warn of what is passed over.
+
+        Args:
+            items: what was deserialized, None where a record cannot be read.
+            wanted: how many at most.
+        """
+        indexes = [index for index, item in enumerate(items) if item is not None][-wanted:]
+        first = indexes[0] if len(indexes) == wanted else 0
+        readable = [item for item in items[first:] if item is not None]
+        _logger.warning(
+            "Passed over %d unreadable record(s) of session %r",
+            len(items) - first - len(readable),
+            self.session_id,
+        )
+        return first, readable
 
     def _has_own_item_methods(self) -> bool:
         return any(map(self._overrides, _ITEM_METHODS))

@@ -9,7 +9,6 @@ release 0.1.0, whose conversations are read as they are.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from agents.memory.session_settings import resolve_session_limit
@@ -35,8 +34,6 @@ DEFAULT_KEY_PREFIX = "openai_agents_session"
 
 MAX_LENGTH = 2**32
 """More elements than a Redis list can hold (Redis documentation, "Redis lists")."""
-
-_logger = logging.getLogger("openai_agents_session")
 
 
 class RedisSession(BaseSession):
@@ -308,14 +305,7 @@ class RedisSession(BaseSession):
             if len(records) - unreadable >= wanted or len(records) < window:
                 break
             window *= 2  # older records fill up
-        indexes = [index for index, item in enumerate(items) if item is not None][-wanted:]
-        first = indexes[0] if len(indexes) == wanted else 0
-        readable = [item for item in items[first:] if item is not None]
-        _logger.warning(
-            "Passed over %d unreadable record(s) of session %r",
-            len(items) - first - len(readable),
-            self.session_id,
-        )
+        first, readable = self._newest_readable(items, wanted)
         return records[first:], readable
 
     def _open_records(self) -> RedisList:

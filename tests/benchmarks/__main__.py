@@ -1,11 +1,12 @@
-"""The command: ``python -m tests.benchmarks [sessions|import|tokens|serializer|database]``."""
+"""The command: ``python -m tests.benchmarks [NAME]``; ``--help`` says which there are."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 
-from tests.benchmarks import databases, imports, serializing, sessions, tokens
+from tests.benchmarks import databases, dynamodb, imports, serializing, sessions, tokens
+from tests.dynamodb.emulators import forget_machine_settings
 from tests.servers import RedisServer, find_binary
 
 DEFAULT_SERVER = "redis" if find_binary("redis") else "valkey"
@@ -18,6 +19,10 @@ def main() -> None:
         print(imports.run(options.iterations or 50))
     elif options.benchmark == "serializer":
         print(asyncio.run(serializing.run(options.iterations or 50)))
+    elif options.benchmark == "dynamodb":
+        forget_machine_settings()
+        names = options.emulator or ["local", "dynalite"]
+        print(dynamodb.run(names, options.iterations or 5, options.scale))
     elif options.benchmark == "database":
         print(asyncio.run(databases.run(options.url, options.iterations or 200, options.scale)))
     elif options.benchmark == "tokens":
@@ -41,11 +46,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--scale", type=int, default=1, help="divide the sizes of the long histories")
     add("--writes", type=int, default=1000, help="tokens: writes a second")
     add("--sessions", type=int, default=1000, help="tokens: sessions that are written to")
+    add("--emulator", action="append", choices=["dynalite", "local"], help=_EMULATOR_HELP)
     return parser
 
 
-_BENCHMARKS = ["sessions", "import", "tokens", "serializer", "database"]
+_BENCHMARKS = ["sessions", "import", "tokens", "serializer", "dynamodb", "database"]
 _URL_HELP = "sessions: a server to measure on, touching own keys only; database: an empty one"
+_EMULATOR_HELP = "dynamodb: started for the run, given again for another (default: both)"
 _BENCHMARKS_HELP = "what to measure (default: sessions)"
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ xdist worker has its own). With ``CI`` set, one that is missing fails its tests.
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.dynamodb import emulators
+from tests.dynamodb.store import Store, temporary_table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -33,7 +33,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.dynamodb)
 
 
-@pytest.fixture(scope="session", params=emulators.names())
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs an emulator on all of them, or on the EMULATORS of its class or module."""
+    if "emulator" in metafunc.fixturenames:
+        chosen = getattr(metafunc.module, "EMULATORS", emulators.names())
+        chosen = getattr(metafunc.cls, "EMULATORS", chosen)
+        metafunc.parametrize("emulator", chosen, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
     """An emulator; tests share it and keep to tables of their own."""
     name = str(request.param)
@@ -55,9 +63,13 @@ async def dynamodb_client(emulator: Emulator) -> AsyncIterator[Any]:
 
 
 @pytest_asyncio.fixture
-async def table(emulator: Emulator, dynamodb_client: Any) -> AsyncIterator[str]:
+async def table(dynamodb_client: Any) -> AsyncIterator[str]:
     """The name of a fresh table, made without the library; gone afterwards."""
-    name = f"test-{uuid.uuid4().hex}"
-    await emulators.create_table(dynamodb_client, name, ttl=emulator.has_ttl)
-    yield name
-    await dynamodb_client.delete_table(TableName=name)
+    async with temporary_table(dynamodb_client) as store:
+        yield store.table
+
+
+@pytest.fixture
+def store(dynamodb_client: Any, table: str) -> Store:
+    """That table, and what tests ask of one."""
+    return Store(dynamodb_client, table)

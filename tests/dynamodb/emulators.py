@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from aiobotocore.session import AioSession
     from moto.server import ThreadedMotoServer
 
 REGION = "eu-central-1"
@@ -90,6 +92,16 @@ def names() -> list[str]:
     return [name for name, use in chosen.items() if use]
 
 
+def servers() -> list[str]:
+    """Those that are servers of their own: moto is slow, and stands in where there is no other."""
+    return names()[1:] or names()
+
+
+def best() -> list[str]:
+    """Amazon's own, or what comes nearest: for what is the same whatever the store."""
+    return names()[-1:]
+
+
 def external_local() -> str:
     """The URL of a DynamoDB Local that somebody else runs; empty if nobody does."""
     return os.environ.get("DYNAMODB_LOCAL_URL", "").rstrip("/")
@@ -100,9 +112,15 @@ def running(name: str) -> AbstractContextManager[Emulator]:
     return {"moto": _moto, "dynalite": _dynalite, "local": _local}[name]()
 
 
+@cache
+def _session() -> AioSession:
+    """One for the process: it reads the description of the service once, for 0.15 s."""
+    return get_session()
+
+
 def create_client(url: str, **config: Any) -> AbstractAsyncContextManager[Any]:
     """A client with botocore's defaults, except as said; to be entered by the caller."""
-    return get_session().create_client(
+    return _session().create_client(
         "dynamodb",
         region_name=REGION,
         endpoint_url=url,
@@ -112,7 +130,7 @@ def create_client(url: str, **config: Any) -> AbstractAsyncContextManager[Any]:
     )
 
 
-async def create_table(client: Any, name: str, *, ttl: bool) -> None:
+async def create_table(client: Any, name: str) -> None:
     """Create a table as sessions need it, without the library, and wait until it is active."""
     await client.create_table(
         TableName=name,
@@ -122,11 +140,6 @@ async def create_table(client: Any, name: str, *, ttl: bool) -> None:
     )
     waiter = client.get_waiter("table_exists")
     await waiter.wait(TableName=name, WaiterConfig={"Delay": 0.01, "MaxAttempts": 1000})
-    if ttl:
-        await client.update_time_to_live(
-            TableName=name,
-            TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"},
-        )
 
 
 def forget_machine_settings() -> None:

@@ -17,25 +17,32 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from tests.dynamodb.emulators import create_client
 from tests.servers import HOST
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from types import TracebackType
 
     from typing_extensions import Self
 
 WRITES = frozenset({"UpdateItem", "PutItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"})
+PATIENCE = 60.0
+"""Seconds to wait for a request that a test counts on."""
 LONGEST = 2**25
 """What a request or an answer may hold at most; DynamoDB's own limit is 16 MB."""
 
 
-Kind = Literal["none", "lose answer", "cut before", "hang", "delay", "delay answer", "refuse"]
+Kind = Literal[
+    "none", "lose answer", "lose late", "cut before", "hang", "delay", "delay answer", "refuse"
+]
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class Fault:
     event: asyncio.Event | None = None
     status: int = 0
     body: bytes = b""
+    done: bool = False
+    """Of a refusal: whether the request is executed all the same."""
 
 
 LOSE_ANSWER = Fault("lose answer")
@@ -64,6 +73,16 @@ def delay_until(event: asyncio.Event) -> Fault:
 def delay_answer_until(event: asyncio.Event) -> Fault:
     """The emulator executes the request at once; the client hears of it at the event."""
     return Fault("delay answer", event)
+
+
+def lose_answer_at(event: asyncio.Event) -> Fault:
+    """The emulator executes the request at once; the connection is cut at the event."""
+    return Fault("lose late", event)
+
+
+def refuse_done(status: int, code: str, message: str = "refused by the test") -> Fault:
+    """The emulator executes the request, and the client is told of an error instead."""
+    return replace(refuse(status, code, message), done=True)
 
 
 def refuse(status: int, code: str, message: str = "refused by the test") -> Fault:
@@ -90,6 +109,36 @@ def on(fault: Fault, operation: str, *numbers: int) -> Plan:
     return plan
 
 
+def from_the(number: int, fault: Fault) -> Plan:
+    """One fault at every request from this one on, the first being 1, whatever they ask for."""
+    seen = count(1)
+
+    def plan(_name: str, _number: int) -> Fault | None:
+        return fault if next(seen) >= number else None
+
+    return plan
+
+
+def only_the(number: int, fault: Fault) -> Plan:
+    """One fault at this request, the first being 1, whatever it asks for."""
+    seen = count(1)
+
+    def plan(_name: str, _number: int) -> Fault | None:
+        return fault if next(seen) == number else None
+
+    return plan
+
+
+def each_of(*plans: Plan) -> Plan:
+    """Several plans at once; the first that has a fault decides."""
+
+    def plan(name: str, number: int) -> Fault | None:
+        faults = [each(name, number) for each in plans]
+        return next((fault for fault in faults if fault), None)
+
+    return plan
+
+
 def one_in(
     chances: int, seed: int, fault: Fault = LOSE_ANSWER, operations: frozenset[str] = WRITES
 ) -> Plan:
@@ -100,6 +149,18 @@ def one_in(
         return fault if name in operations and draw.randrange(chances) == 0 else None
 
     return plan
+
+
+@asynccontextmanager
+async def behind(
+    url: str, plan: Plan = no_faults, *, reset: bool = False, **config: Any
+) -> AsyncGenerator[tuple[FaultyHTTPProxy, Any]]:
+    """A proxy before an emulator, and a client that knows only the proxy."""
+    async with (
+        FaultyHTTPProxy(url, plan, reset=reset) as proxy,
+        create_client(proxy.url, **config) as client,
+    ):
+        yield proxy, client
 
 
 class FaultyHTTPProxy:
@@ -147,9 +208,17 @@ class FaultyHTTPProxy:
         self._released.set()
 
     async def waiting(self, number: int = 1) -> None:
-        """Wait until so many requests, or answers, are being held back at once."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._waiting >= number)
+        """Wait until so many requests, or answers, are being held back at once.
+
+        Raises:
+            TimeoutError: they do not come.
+        """
+
+        async def wait() -> None:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._waiting >= number)
+
+        await asyncio.wait_for(wait(), PATIENCE)
 
     async def __aenter__(self) -> Self:
         self._listener = await asyncio.start_server(self._accept, HOST, 0, limit=LONGEST)
@@ -202,11 +271,15 @@ class FaultyHTTPProxy:
             self._cut(client)
             return False
         if fault.kind == "refuse":
+            if fault.done:
+                await self._ask(request)
             return await _pass_on(_refusal(fault), client)
         if fault.kind in {"hang", "delay"}:
             await self._hold(fault.event or self._released)
         answer = await self._ask(request)
-        if fault.kind == "lose answer":
+        if fault.event is not None and fault.kind == "lose late":
+            await self._hold(fault.event)
+        if fault.kind in {"lose answer", "lose late"}:
             self.lost_successes += answer.status == HTTPStatus.OK
             self._cut(client)
             return False

@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from openai_agents_session import DynamoDBSession
 from tests.contract import AnySession, SessionContract
+from tests.dynamodb import emulators
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -117,5 +118,7 @@ class TestOneItem(DynamoDBContract):
 
 class TestPages(DynamoDBContract):
     """Pages as small as can be, so that most conversations have some."""
+
+    EMULATORS = emulators.best()  # what differs between them is above, and in test_pages.py
 
     page_bytes = SMALLEST

@@ -185,6 +185,11 @@ async def test_ttl_can_be_turned_on(
     emulator: Emulator, facts: Facts, dynamodb_client: Any, table: str
 ) -> None:
     """The TTL of a table can be turned on and described; dynalite can only describe it."""
+    specification = {"Enabled": True, "AttributeName": "ttl"}
+    if emulator.has_ttl:
+        await dynamodb_client.update_time_to_live(
+            TableName=table, TimeToLiveSpecification=specification
+        )
     answer = await dynamodb_client.describe_time_to_live(TableName=table)
     assert answer["TimeToLiveDescription"] == (
         {"TimeToLiveStatus": "ENABLED", "AttributeName": "ttl"}
@@ -193,7 +198,7 @@ async def test_ttl_can_be_turned_on(
     )
 
     again = dynamodb_client.update_time_to_live(
-        TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"}
+        TableName=table, TimeToLiveSpecification=specification
     )
     missing = dynamodb_client.describe_time_to_live(TableName="no-such-table")
     assert await code_of(again) == facts.ttl_again

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError, HTTPClientError, ReadTimeoutError
 
+from tests.dynamodb import emulators
 from tests.dynamodb.emulators import create_client
 from tests.dynamodb.proxy import (
     CUT_BEFORE,
@@ -18,9 +19,14 @@ from tests.dynamodb.proxy import (
     FaultyHTTPProxy,
     delay_answer_until,
     delay_until,
+    each_of,
+    from_the,
+    lose_answer_at,
     on,
     one_in,
+    only_the,
     refuse,
+    refuse_done,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
 
     from tests.dynamodb.emulators import Emulator
     from tests.dynamodb.proxy import Plan
+
+EMULATORS = emulators.best()
 
 ONCE: dict[str, Any] = {"retries": {"total_max_attempts": 1}}
 REFUSALS = [
@@ -170,6 +178,44 @@ async def test_an_answer_is_held_back_until_the_event(at: Any) -> None:
         await adding
         assert await counter.value() == 1
         assert proxy.requests == {"UpdateItem": 1}
+
+
+async def test_an_answer_is_lost_at_the_event(at: Any) -> None:
+    """The emulator executes at once, and the connection is cut when the event is set."""
+    event = asyncio.Event()
+    async with at(on(lose_answer_at(event), "UpdateItem", 1), **ONCE) as (proxy, counter):
+        adding = asyncio.create_task(counter.add())
+        await proxy.waiting()
+        assert await counter.value() == 1
+        assert not adding.done()
+
+        event.set()
+        with pytest.raises(HTTPClientError):
+            await adding
+        assert await counter.value() == 1
+        assert proxy.lost_successes == 1
+
+
+async def test_a_refusal_of_what_was_done(at: Any) -> None:
+    """The emulator executes the request, and the client hears of an error."""
+    fault = refuse_done(500, "InternalServerError")
+    async with at(on(fault, "UpdateItem"), **ONCE) as (proxy, counter):
+        with pytest.raises(ClientError, match="InternalServerError"):
+            await counter.add()
+        assert await counter.value() == 1
+        assert proxy.faults == {"refuse": 1}
+
+
+def test_plans_by_the_number_of_the_request() -> None:
+    """Requests are counted whatever they ask for; the first plan that has a fault decides."""
+
+    def faults(plan: Plan) -> list[Fault | None]:
+        return [plan("GetItem", 1), plan("UpdateItem", 1), plan("GetItem", 2)]
+
+    assert faults(from_the(2, HANG)) == [None, HANG, HANG]
+    assert faults(only_the(2, HANG)) == [None, HANG, None]
+    both = each_of(on(LOSE_ANSWER, "GetItem", 1), from_the(1, HANG))
+    assert faults(both) == [LOSE_ANSWER, HANG, HANG]
 
 
 async def test_one_answer_in_ten_is_lost(at: Any) -> None:

@@ -91,25 +91,31 @@ class Conversation:
 
         return await self._work.write(self._on(unit))
 
-    async def pop_readable(self) -> TResponseInputItem | None:
-        """Remove the newest message that can be read and return its item; or None."""
+    async def pop_readable(self) -> list[TResponseInputItem | None]:
+        """Remove the newest message that can be read.
 
-        async def unit(rows: Rows) -> TResponseInputItem | None:
+        Returns:
+            Its item, and None for each that was passed over; the oldest first. Where none can
+            be read, there is no item.
+        """
+
+        async def unit(rows: Rows) -> list[TResponseInputItem | None]:
+            passed_over: list[TResponseInputItem | None] = []
             locked = await rows.lock()
             if locked is None:
-                return None
-            key, window, seen = locked[0], 1, 0
+                return passed_over
+            key, window = locked[0], 1
             while True:
                 window *= 2
                 tail = await rows.tail(key, window)
-                for row in tail[seen:]:
+                for row in tail[len(passed_over) :]:
                     item = item_of(row.stored)
                     if item is not None:
                         await rows.remove(key, [row.id])
-                        return item
+                        return [item, *passed_over]
+                    passed_over.append(None)
                 if len(tail) < window:
-                    return None
-                seen = len(tail)
+                    return passed_over
 
         return await self._work.write(self._on(unit))
 

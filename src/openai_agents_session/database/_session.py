@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from agents.memory.session_settings import resolve_session_limit
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
     from openai_agents_session.database.mixins import AgentSessionMixin
-
-_logger = logging.getLogger("openai_agents_session")
 
 UNSET: Any = object()
 """Stands for an argument that was not passed, where None says something."""
@@ -112,14 +109,13 @@ class DatabaseSession(BaseSession):
             return []
         if wanted is None or wanted >= _MAX_ROWS:
             items, unreadable = items_of(await self._rows.read())
-            return self._readable(items, unreadable)
-        window = wanted
-        while True:
-            rows = await self._rows.read_newest(window)
-            items, unreadable = items_of([text for _, text in rows])
-            if len(rows) - unreadable >= wanted or len(rows) < window:
-                return self._readable(items, unreadable)[-wanted:]
-            window *= 2  # older records fill up
+            wanted = len(items)
+        else:
+            items, unreadable = await self._newest(wanted)
+        if not unreadable:
+            return cast("list[TResponseInputItem]", items)
+        _, readable = self._newest_readable(items, wanted)
+        return readable
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Append a batch, whole and contiguous, in one transaction.
@@ -149,8 +145,8 @@ class DatabaseSession(BaseSession):
         try:
             return await self._rows.pop()
         except UnreadableError:
-            self._warn("some")
-            return await self._rows.pop_readable()
+            _, popped = self._newest_readable(await self._rows.pop_readable(), 1)
+            return popped[0] if popped else None
 
     async def clear_session(self) -> None:
         """Delete the conversation's items; where there are none, nothing happens.
@@ -274,15 +270,12 @@ class DatabaseSession(BaseSession):
 
         return CompactionSnapshot(cast("list[TResponseInputItem]", items), complete, replace_suffix)
 
-    def _readable(
-        self, items: list[TResponseInputItem | None], unreadable: int
-    ) -> list[TResponseInputItem]:
-        if not unreadable:
-            return cast("list[TResponseInputItem]", items)
-        self._warn(str(unreadable))
-        return [item for item in items if item is not None]
-
-    def _warn(self, how_many: str) -> None:
-        _logger.warning(
-            "Passed over %s unreadable record(s) of session %r", how_many, self.session_id
-        )
+    async def _newest(self, wanted: int) -> tuple[list[TResponseInputItem | None], int]:
+        """Return the newest records, enough to hold so many readable ones, and how many are not."""
+        window = wanted
+        while True:
+            rows = await self._rows.read_newest(window)
+            items, unreadable = items_of([text for _, text in rows])
+            if len(rows) - unreadable >= wanted or len(rows) < window:
+                return items, unreadable
+            window *= 2  # older records fill up

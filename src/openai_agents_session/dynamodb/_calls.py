@@ -105,7 +105,8 @@ class Table:
     ) -> AsyncIterator[dict[str, Any]]:
         """Call a batch operation until nothing of the request is left."""
         fruitless = 0
-        async for _ in pauses(0.05, 2.0):
+        pauses = Pauses(0.05, 2.0)
+        while True:
             answer = await self._sent(operation, RequestItems={self.name: request})
             yield answer
             if not answer.get(unprocessed):
@@ -122,11 +123,14 @@ class Table:
                     },
                     operation,
                 )
+            if fruitless:  # it is throttled; otherwise the answer had no room for more
+                await pauses.wait()
 
     async def _sent(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        clock = asyncio.get_running_loop().time
+        pauses = Pauses(0.02, 0.4)
         end = 0.0
-        async for _ in pauses(0.02, 0.4):
+        while True:
+            await pauses.wait()
             try:
                 return await getattr(self.client, operation)(**parameters)
             except ClientError as exc:
@@ -145,10 +149,9 @@ class Table:
                 error: Exception = exc
             except _LOST as exc:
                 error = exc
-            end = end or clock() + RETRY_SECONDS
-            if clock() > end:
+            end = end or pauses.elapsed + RETRY_SECONDS
+            if pauses.elapsed > end:
                 raise error
-        raise AssertionError("pauses never end")
 
 
 def checked_client(client: object) -> AioBaseClient:
@@ -175,23 +178,31 @@ def checked_client(client: object) -> AioBaseClient:
     return client
 
 
-async def pauses(first: float, longest: float) -> AsyncIterator[float]:
-    """Count attempts, each later than the one before and not in step with others.
+class Pauses:
+    """Time between attempts: each pause longer, and not in step with other writers.
 
     Args:
-        first: seconds of the first pause at most; there is none before the first attempt.
-        longest: seconds of the later ones at most.
-
-    Yields:
-        The seconds since the first attempt.
+        first: seconds of the first pause at most.
+        longest: seconds of any later one at most.
     """
-    clock = asyncio.get_running_loop().time
-    began = clock()
-    pause = first
-    while True:
-        yield clock() - began
-        await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
-        pause = min(2 * pause, longest)
+
+    def __init__(self, first: float, longest: float) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+        self._first = first
+        self._longest = longest
+        self._pause = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first attempt began."""
+        return self._clock() - self._began
+
+    async def wait(self) -> None:
+        """Wait for the next attempt; not at all for the first."""
+        if self._pause:
+            await asyncio.sleep(self._pause * random.random())  # noqa: S311 - no secret
+        self._pause = min(2 * self._pause or self._first, self._longest)
 
 
 def _was_resent(response: dict[str, Any]) -> bool:

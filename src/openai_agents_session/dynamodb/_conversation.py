@@ -27,8 +27,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from openai_agents_session.dynamodb._calls import (
     PATIENCE_SECONDS,
     ConditionFailedError,
+    Pauses,
     add_note,
-    pauses,
 )
 from openai_agents_session.dynamodb._head import (
     Attribute,
@@ -125,10 +125,11 @@ class Conversation:
             now = await self.read()
             if now.version != head.version:
                 raise SupersededError(now, LookupError("a page is gone"))
-        since = window.since
-        if pages:  # with a page its tokens are lost: then only what began after all is certain
-            oldest, certain = pages[0], None not in pages and since != head.since
-            since = oldest.since if oldest and certain else head.since
+        since = head.since if window.since is None else window.since
+        for page in reversed(pages):
+            if page is None or page.until < since:
+                break  # some tokens are lost: only what began after those is certain
+            since = page.since
         return Window(
             start,
             join(refs, pages) + window.records,
@@ -202,7 +203,9 @@ class Conversation:
             "attribute_not_exists(#page_of) AND "
             "(attribute_not_exists(#created_at) OR #created_at <= :began)"
         )
-        async for elapsed in pauses(0.01, 1.0):
+        pauses = Pauses(0.01, 1.0)
+        while True:
+            await pauses.wait()
             try:
                 answer = await self._table.call(
                     "delete_item",
@@ -214,7 +217,7 @@ class Conversation:
                 head = await self._refused(refusal)
                 if refusal.resent:
                     break
-                if elapsed > PATIENCE_SECONDS:
+                if pauses.elapsed > PATIENCE_SECONDS:
                     raise refusal.error from None
                 began = max(began, head.created_at)  # another clock is ahead
             else:
@@ -234,7 +237,7 @@ class Conversation:
         window = Window(len(head.pages), head.records)
         if head.size + size_of(records) <= self._page_bytes:
             return Change(window, head.records + records)
-        pages, rest = pack(head.records, PART_BYTES)
+        pages, rest = pack(head.records, max(PART_BYTES, self._page_bytes))
         if rest:
             pages.append((rest, len(rest)))
         change = self.packed(window, records)
@@ -245,11 +248,13 @@ class Conversation:
     ) -> None:
         """Attempt a write until no other writer comes before it."""
         token = Token.after(head.since if head else 0)
-        async for elapsed in pauses(0.01, 1.0):
+        pauses = Pauses(0.01, 1.0)
+        while True:
+            await pauses.wait()
             try:
                 await attempt(head, token)
             except SupersededError as exc:
-                if elapsed > PATIENCE_SECONDS:
+                if pauses.elapsed > PATIENCE_SECONDS:
                     raise exc.error from None
                 head = exc.head
                 if token.stamp <= head.since:
@@ -299,6 +304,8 @@ class Conversation:
                 break
             if token in page.writes:
                 return True
+            if page.until < token.stamp:
+                break  # a later token, dropped since the page was stored
             if page.since < token.stamp:
                 return False
         add_note(

@@ -24,6 +24,7 @@ from openai_agents_session.dynamodb._head import (
     NAME_LENGTH,
     Attribute,
     PageRef,
+    Token,
     moment,
     size_of,
     texts_of,
@@ -72,6 +73,11 @@ class Page:
     writes: frozenset[bytes] = frozenset()
     since: int = 0
 
+    @property
+    def until(self) -> int:
+        """Up to when the tokens are complete: what its item said, once the page was stored."""
+        return max([self.since, *(Token(each).stamp for each in self.writes)])
+
 
 class Pages:
     """The pages of one session."""
@@ -113,11 +119,15 @@ class Pages:
         await self._write([{"DeleteRequest": {"Key": self._key(ref)}} for ref in refs])
 
     async def extend(self, refs: Sequence[PageRef], until: float | None) -> None:
-        """Let pages expire at another epoch second, or never."""
-        change: dict[str, Any] = {"UpdateExpression": "REMOVE #ttl"}
+        """Let pages expire at a later epoch second, or never."""
+        change: dict[str, Any] = {
+            "UpdateExpression": "REMOVE #ttl",
+            "ConditionExpression": "attribute_exists(page_of)",
+        }
         if until is not None:
             change = {
                 "UpdateExpression": "SET #ttl = :until",
+                "ConditionExpression": "#ttl < :until",  # a late writer must not take time away
                 "ExpressionAttributeValues": {":until": {"N": str(until)}},
             }
         for ref in refs:
@@ -125,7 +135,6 @@ class Pages:
                 await self._table.call(
                     "update_item",
                     Key=self._key(ref),
-                    ConditionExpression="attribute_exists(page_of)",
                     ExpressionAttributeNames={"#ttl": "ttl"},
                     **change,
                 )

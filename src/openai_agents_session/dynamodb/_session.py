@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from agents.memory.session_settings import resolve_session_limit
@@ -30,8 +29,6 @@ MIN_PAGE_BYTES = 4 * 1024
 MAX_PAGE_BYTES = 350 * 1024
 """What an item of at most 400 KB (AWS documentation, "Quotas in Amazon DynamoDB") leaves
 for records: the rest is for the bookkeeping, and for the references to pages."""
-
-_logger = logging.getLogger("openai_agents_session")
 
 
 class DynamoDBSession(BaseSession):
@@ -268,14 +265,7 @@ class DynamoDBSession(BaseSession):
         if not unreadable:
             readable = cast("list[TResponseInputItem]", items)
             return window, readable if wanted is None else readable[-wanted:]
-        indexes = [at for at, item in enumerate(items) if item is not None][-(wanted or 0) :]
-        first = indexes[0] if len(indexes) == wanted else 0
-        readable = [item for item in items[first:] if item is not None]
-        _logger.warning(
-            "Passed over %d unreadable record(s) of session %r",
-            len(items) - first - len(readable),
-            self.session_id,
-        )
+        _, readable = self._newest_readable(items, wanted or len(items))
         return window, readable
 
 

@@ -40,9 +40,9 @@ def extension(
     if ttl is not None:
         lasting = "(attribute_not_exists(#pages) OR #pages_until >= :ttl)"
     condition = (
-        "attribute_not_exists(#session_id) OR (NOT contains(#writes, :token) "
+        "attribute_not_exists(#session_id) OR NOT contains(#writes, :token) "
         "AND #writes_since < :stamp AND #bytes <= :room "
-        f"AND (attribute_not_exists(#ttl) OR #ttl > :now) AND {lasting})"
+        f"AND (attribute_not_exists(#ttl) OR #ttl > :now) AND {lasting}"
     )
     update = (
         "SET #items = list_append(if_not_exists(#items, :none), :records), "
@@ -103,7 +103,7 @@ def replacement(head: Head, after: Head, removed: int | None, token: Token) -> d
         "#writes_since = :since, #created_at = :created_at, #updated_at = :updated_at"
     )
     gone = ["#conversation_data"]
-    if removed is None:
+    if removed is None or "conversation_data" in head.stored:
         values[":items"] = {"L": after.records}
         update += ", #items = :items"
     else:

@@ -1,8 +1,8 @@
 """AgentSessionsPlugin: engine, service and controller of an application, wired."""
 
 # Litestar reads these annotations at run time, so they are not postponed.
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any, cast
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any
 
 from advanced_alchemy.extensions.litestar import (
     SQLAlchemyAsyncConfig,
@@ -15,7 +15,6 @@ from litestar.config.app import AppConfig
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import NotAuthorizedException, ValidationException
 from litestar.plugins import InitPlugin
-from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from openai_agents_session.database import (
     AgentSession,
@@ -83,54 +82,66 @@ class AgentSessionsPlugin(InitPlugin):
         if isinstance(database, str):
             database = SQLAlchemyAsyncConfig(connection_string=database)
         self.config = database
-        self._model = session_model
-        self._service = _service_of(session_model)
+        self._provide_service = Provide(_service_provider(database, session_model))
         self._controller = controller
         self._dependencies = {
             "agent": _provided(agent),
             "user_id": user_id or Provide(provide_user_id, sync_to_thread=False),
             "run_options": _provided(run_options or {}),
-            "agent_session": Provide(self._provide_session, sync_to_thread=False),
+            "agent_session": Provide(
+                _session_provider(database, session_model), sync_to_thread=False
+            ),
         }
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the engine, the service and the routes."""
         if not any(self.config in _configs(plugin) for plugin in app_config.plugins):
             app_config.plugins.append(SQLAlchemyPlugin(self.config))
-        app_config.dependencies["agent_session_service"] = Provide(self._provide_service)
+            app_config.on_shutdown.append(self._dispose)
+        app_config.dependencies["agent_session_service"] = self._provide_service
         app_config.route_handlers.append(
             Router("/", route_handlers=[self._controller], dependencies=self._dependencies)
         )
         return app_config
 
-    def _session_maker(self) -> async_sessionmaker[Any]:
-        return cast("async_sessionmaker[Any]", self.config.create_session_maker())
+    async def _dispose(self) -> None:
+        # advanced-alchemy does so for a process's first configuration only.
+        await self.config.get_engine().dispose()
 
-    async def _provide_service(self) -> AsyncGenerator[AgentSessionService, None]:
+
+# Providers are functions, and no methods: Litestar copies them deeply, and a method's object,
+# with the engine in it, would be copied along.
+
+
+def _service_provider(
+    config: SQLAlchemyAsyncConfig, model: Any
+) -> Callable[..., AsyncGenerator[AgentSessionService, None]]:
+    service = _service_of(model)
+
+    async def provide() -> AsyncGenerator[AgentSessionService, None]:
         # Not the request's db_session: whoever looked the user up there has begun a
         # transaction, and nobody would commit it.
-        async with self._session_maker()() as session:
-            yield self._service(session)
+        async with config.create_session_maker()() as session:
+            yield service(session)
 
-    def _provide_session(
-        self,
-        session_id: SessionId,
-        user_id: NamedDependency[Any],
-        agent: TheAgent,
+    return provide
+
+
+def _session_provider(config: SQLAlchemyAsyncConfig, model: Any) -> Callable[..., DatabaseSession]:
+    def provide(
+        session_id: SessionId, user_id: NamedDependency[Any], agent: TheAgent
     ) -> DatabaseSession:
+        # A maker, since an AsyncSession would end with the handler, and a stream begins then.
+        maker: Any = config.create_session_maker()
         instructions = agent.instructions if isinstance(agent.instructions, str) else None
         try:
             return DatabaseSession(
-                session_id,
-                user_id,
-                # An AsyncSession would end with the handler, and a stream begins then.
-                self._session_maker(),
-                agent.name,
-                instructions,
-                session_model=self._model,
+                session_id, user_id, maker, agent.name, instructions, session_model=model
             )
         except ValueError as error:
             raise ValidationException(str(error)) from None
+
+    return provide
 
 
 def _service_of(model: Any) -> type[AgentSessionService]:

@@ -1,0 +1,213 @@
+"""A table as tests look at it from outside: what lies there, and what others may do to it."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from string import ascii_letters
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from openai_agents_session import DynamoDBSession
+from tests.dynamodb import emulators
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator, Iterable
+
+    import pytest
+
+Attributes: TypeAlias = "dict[str, Any]"
+"""An item as DynamoDB returns it."""
+
+ID = "conversation"
+SMALLEST = 4096
+
+
+def user(text: str) -> Any:
+    """Return a message of the user."""
+    return {"role": "user", "content": text}
+
+
+def numbered(start: int, stop: int) -> list[Any]:
+    """Return messages that carry their own number."""
+    return [user(f"item {number}") for number in range(start, stop)]
+
+
+def sized(size: int, fill: str = "x") -> Any:
+    """Return an item that takes so many bytes of the table; ``fill`` has one byte."""
+    return user(fill * (size - len('{"role":"user","content":""}') - 1))
+
+
+def letters(start: int, stop: int, size: int = 1500) -> list[Any]:
+    """Return items of a size, each of another text."""
+    return [sized(size, ascii_letters[number % 52]) for number in range(start, stop)]
+
+
+def epoch(seconds: float = 0) -> int:
+    """Return the epoch second so many seconds from now."""
+    return int(time.time() + seconds)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A table on an emulator."""
+
+    client: Any
+    table: str
+
+    def session(
+        self, session_id: str = ID, ttl_seconds: int | None = None, **options: Any
+    ) -> DynamoDBSession:
+        """Return a new session object on the table."""
+        return DynamoDBSession(session_id, self.client, self.table, ttl_seconds, **options)
+
+    async def item(self, key: str = ID) -> Attributes:
+        """Return an item; ``{}`` where there is none."""
+        answer = await self.client.get_item(
+            TableName=self.table, Key={"session_id": {"S": key}}, ConsistentRead=True
+        )
+        found: Attributes = answer.get("Item", {})
+        return found
+
+    async def put(self, key: str = ID, /, **attributes: Any) -> None:
+        """Overwrite an item."""
+        await self.client.put_item(
+            TableName=self.table, Item={"session_id": {"S": key}, **attributes}
+        )
+
+    async def delete(self, key: str) -> None:
+        """Delete an item."""
+        await self.client.delete_item(TableName=self.table, Key={"session_id": {"S": key}})
+
+    async def change(self, key: str = ID, /, **attributes: Attributes | None) -> None:
+        """Set attributes of an item that is there, and remove those that are None."""
+        given = {name: value for name, value in attributes.items() if value is not None}
+        parts = [
+            ("SET", [f"#{name} = :{name}" for name in given]),
+            ("REMOVE", [f"#{name}" for name in attributes if name not in given]),
+        ]
+        values = {f":{name}": value for name, value in given.items()}
+        await self.client.update_item(
+            TableName=self.table,
+            Key={"session_id": {"S": key}},
+            UpdateExpression=" ".join(f"{verb} {', '.join(each)}" for verb, each in parts if each),
+            ConditionExpression="attribute_exists(session_id)",
+            ExpressionAttributeNames={f"#{name}": name for name in attributes},
+            **({"ExpressionAttributeValues": values} if values else {}),
+        )
+
+    async def set_ttl(self, seconds: float, key: str = ID) -> None:
+        """Let an item expire so many seconds from now."""
+        await self.change(key, ttl={"N": str(epoch(seconds))})
+
+    async def everything(self) -> dict[str, Attributes]:
+        """Return all items of the table by their key."""
+        found: dict[str, Attributes] = {}
+        more: dict[str, Any] = {}
+        while True:
+            answer = await self.client.scan(TableName=self.table, ConsistentRead=True, **more)
+            found.update((item["session_id"]["S"], item) for item in answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return found
+            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    async def page_keys(self, session_id: str = ID) -> list[str]:
+        """Return the keys of the pages that a session's item names, oldest first."""
+        return named_pages(await self.item(session_id))
+
+    async def assert_whole(self, session_id: str = ID, *, unused: bool = False) -> None:
+        """Assert that the item says the truth, and that its pages alone are beside it.
+
+        Args:
+            session_id: of the one session that the table has.
+            unused: whether there may be pages that nobody names, as a crash leaves them.
+        """
+        everything = await self.everything()
+        if unused:
+            named = {session_id, *named_pages(everything[session_id])}
+            everything = {key: item for key, item in everything.items() if key in named}
+        assert_whole(everything, session_id)
+
+
+@asynccontextmanager
+async def temporary_table(client: Any) -> AsyncGenerator[Store]:
+    """Make a table of a name of its own, and delete it afterwards.
+
+    Nothing in it expires by itself: DynamoDB Local looks every ten seconds, and would come
+    between the steps of a test.
+    """
+    name = f"test-{uuid.uuid4().hex}"
+    await emulators.create_table(client, name)
+    yield Store(client, name)
+    await client.delete_table(TableName=name)
+
+
+def named_pages(item: Attributes) -> list[str]:
+    """Return the keys of the pages that an item names, oldest first."""
+    refs = [ref["S"].partition(".")[2] for ref in item.get("pages", {}).get("L", [])]
+    return [f"{item['session_id']['S']}~{name}" for name in refs]
+
+
+def assert_whole(everything: dict[str, Attributes], session_id: str = ID) -> None:
+    """Assert that a table has one session, its pages and nothing else, and that all agrees.
+
+    Args:
+        everything: all items of the table by their key.
+        session_id: of the one session.
+    """
+    item = everything.get(session_id, {})
+    pages = named_pages(item)
+    assert set(everything) == {session_id, *pages} or not everything
+    if not item:
+        return
+    assert "conversation_data" not in item
+    in_pages = 0
+    for key, ref in zip(pages, item.get("pages", {}).get("L", []), strict=True):
+        count = int(ref["S"].partition(".")[0])
+        in_pages += count
+        assert everything[key]["page_of"]["S"] == session_id
+        assert len(everything[key]["items"]["L"]) == (count or 1)
+        assert until_of(everything[key]) >= until_of(item)
+        assert until_of(everything[key]) >= until_of(item, "pages_until")
+    own = item["items"]["L"]
+    assert int(item["count"]["N"]) == in_pages + len(own)
+    assert int(item["bytes"]["N"]) == bytes_of(own)
+    assert ("pages" in item) == bool(pages)
+    assert not pages or until_of(item, "pages_until") >= until_of(item)
+
+
+def until_of(item: Attributes, name: str = "ttl") -> float:
+    """Return when something expires; infinity where that is never."""
+    return float(item[name]["N"]) if name in item else float("inf")
+
+
+def bytes_of(records: Iterable[Attributes]) -> int:
+    """Return what texts take as elements of a list."""
+    return sum(len(record["S"].encode()) + 1 for record in records)
+
+
+@contextmanager
+def requests_of(client: Any) -> Generator[list[tuple[str, Attributes]]]:
+    """Note what a client is asked to send: operations and their parameters."""
+    sent: list[tuple[str, Attributes]] = []
+
+    def note(model: Any, params: dict[str, Any], **_: Any) -> None:
+        sent.append((model.name, params))
+
+    event = "provide-client-params.dynamodb"
+    client.meta.events.register(event, note)
+    try:
+        yield sent
+    finally:
+        client.meta.events.unregister(event, note)
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what the library warned of."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "openai_agents_session" and record.levelno >= logging.WARNING
+    ]

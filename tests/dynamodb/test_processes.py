@@ -1,0 +1,96 @@
+"""Eight processes at work on one session (P3, P6)."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from openai_agents_session import DynamoDBSession
+from openai_agents_session.dynamodb._session import DEFAULT_PAGE_BYTES
+from tests.dynamodb import emulators
+from tests.dynamodb.writer import (
+    SMALLEST,
+    Child,
+    item,
+    named_pages,
+    names_of,
+    numbers_by_writer,
+    pages_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.dynamodb.emulators import Emulator
+
+EMULATORS = emulators.servers()
+
+PROCESSES, BATCHES, POPS = 8, 100, 120
+PADDING = 60
+"""A batch takes some 330 bytes, so that one in twelve makes a page of the smallest size."""
+
+
+@pytest.fixture(scope="module")
+def children() -> Iterator[list[Child]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(Child()) for _ in range(PROCESSES)]
+
+
+@pytest.fixture(params=[SMALLEST, DEFAULT_PAGE_BYTES], ids=["small pages", "large pages"])
+def page_bytes(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+async def in_each(children: list[Child], do: str, **order: Any) -> list[Any]:
+    """Let all children begin once each is ready, and collect their answers."""
+    for child in children:
+        child.order(**order, do="ping")
+    # In threads: moto, if it is that, lives in this process.
+    assert await asyncio.gather(*(asyncio.to_thread(child.answer) for child in children))
+    for number, child in enumerate(children):
+        child.order(**order, do=do, writer=number, batches=BATCHES, padding=PADDING)
+    return await asyncio.gather(*(asyncio.to_thread(child.answer) for child in children))
+
+
+async def test_eight_processes_write(
+    children: list[Child], emulator: Emulator, dynamodb_client: Any, table: str, page_bytes: int
+) -> None:
+    """All succeed; batches stay whole, and each process's in order; no page is left over."""
+    at = {"url": emulator.url, "table": table, "session_id": "s", "page_bytes": page_bytes}
+    await in_each(children, "add", **at)
+
+    items = await DynamoDBSession("s", dynamodb_client, table).get_items()
+    expected = {str(writer): list(range(BATCHES)) for writer in range(PROCESSES)}
+    assert numbers_by_writer(items) == expected
+    turns = groupby(name.split(".")[0] for name in names_of(items))
+    assert len(list(turns)) > PROCESSES  # they did take turns
+    pages = set(await pages_of(dynamodb_client, table))
+    assert pages == await named_pages(dynamodb_client, table, "s")
+    assert len(pages) > (30 if page_bytes == SMALLEST else 0)
+
+
+async def test_eight_processes_pop(
+    children: list[Child], emulator: Emulator, dynamodb_client: Any, table: str, page_bytes: int
+) -> None:
+    """Every item is popped exactly once, pages included, and each process gets its own in order."""
+    session = DynamoDBSession("s", dynamodb_client, table, page_bytes=page_bytes)
+    # Five pages, of which the pops reach every one.
+    padding = page_bytes * 5 // POPS
+    items = [item(f"0.{number}.0", padding=padding) for number in range(POPS)]
+    await session.add_items(items)
+    assert len(await pages_of(dynamodb_client, table)) >= 4
+    at = {"url": emulator.url, "table": table, "session_id": "s", "page_bytes": page_bytes}
+    shares = await in_each(children, "pop", **at)
+
+    assert sorted(names_of(chain.from_iterable(shares))) == sorted(names_of(items))
+    assert sum(map(bool, shares)) > 1  # more than one had a share
+    rank = {name: number for number, name in enumerate(names_of(items))}
+    for share in shares:
+        ranks = [rank[name] for name in names_of(share)]
+        assert ranks == sorted(ranks, reverse=True)
+    assert await session.get_items() == []
+    assert await pages_of(dynamodb_client, table) == {}

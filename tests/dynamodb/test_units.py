@@ -1,0 +1,382 @@
+"""The pure functions: tokens, what an item says, how records are put into pages, requests."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from openai_agents_session.dynamodb._head import (
+    REMEMBERED_SECONDS,
+    REMEMBERED_WRITES,
+    Head,
+    PageRef,
+    Token,
+    moment,
+    remembered,
+    size_of,
+    texts_of,
+)
+from openai_agents_session.dynamodb._pages import LOST, PART_BYTES, Page, join, pack
+from openai_agents_session.dynamodb._updates import extension, outlives, replacement, takes
+
+relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+NOW = 1_900_000_000
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+records_lists = st.lists(texts.map(lambda text: {"S": text}), max_size=30)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the time stand still."""
+    monkeypatch.setattr(time, "time", lambda: float(NOW))
+    monkeypatch.setattr(time, "time_ns", lambda: NOW * 10**9)
+
+
+def token(seconds: float, nonce: int = 0) -> bytes:
+    """Return a token of a write that began so many seconds from now."""
+    return int((NOW + seconds) * 1000).to_bytes(6, "big") + nonce.to_bytes(6, "big")
+
+
+# --- tokens ----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("clock")
+def test_token_tells_when_its_write_began() -> None:
+    """A token is 12 bytes: milliseconds, which sort like the time, and something random."""
+    made = Token.after(0)
+
+    assert len(made) == 12
+    assert made.stamp == NOW * 1000
+    assert made[:6] == Token.after(0)[:6]
+    assert made != Token.after(0)
+
+
+@pytest.mark.usefixtures("clock")
+def test_token_is_later_than_what_it_follows() -> None:
+    """Where another clock is ahead, a new token comes just after it."""
+    assert Token.after(NOW * 1000 + 5000).stamp == NOW * 1000 + 5001
+    assert Token.after(NOW * 1000).stamp == NOW * 1000 + 1
+    assert Token.after(NOW * 1000 - 1).stamp == NOW * 1000
+
+
+@pytest.mark.usefixtures("clock")
+def test_tokens_of_ten_minutes_are_remembered() -> None:
+    """Tokens are kept for ten minutes, and ``since`` tells from when on none is missing."""
+    old = [token(-REMEMBERED_SECONDS - 0.001), token(-REMEMBERED_SECONDS - 5)]
+    new = [token(-REMEMBERED_SECONDS), token(-1), token(0), token(30)]
+
+    kept, since = remembered([*old, *new], 7)
+
+    assert kept == frozenset(new)
+    assert since == Token(old[0]).stamp
+    assert remembered(new, 7) == (frozenset(new), 7)
+    assert remembered(old[1:], Token(old[0]).stamp) == (frozenset(), Token(old[0]).stamp)
+
+
+@pytest.mark.usefixtures("clock")
+def test_so_many_tokens_are_remembered() -> None:
+    """Of more tokens than an item may carry the newest are kept."""
+    tokens = [token(-100 + number / 100) for number in range(REMEMBERED_WRITES + 3)]
+
+    kept, since = remembered(tokens, 0)
+
+    assert kept == frozenset(tokens[3:])
+    assert since == Token(tokens[2]).stamp
+    assert remembered(tokens[3:], 0) == (frozenset(tokens[3:]), 0)
+
+
+@relaxed
+@given(st.lists(st.integers(-2000, 60), max_size=40), st.integers(-3000, 0))
+def test_no_token_since_is_forgotten(moments: list[int], began: int) -> None:
+    """What is not kept did not begin later than ``since``, and ``since`` never moves back."""
+    now = int(time.time())
+    tokens = {
+        ((now + each) * 1000).to_bytes(6, "big") + nonce.to_bytes(6, "big")
+        for nonce, each in enumerate(moments)
+    }
+
+    kept, since = remembered(tokens, (now + began) * 1000)
+
+    assert kept <= tokens
+    assert since >= (now + began) * 1000
+    assert all(Token(each).stamp <= since for each in tokens - kept)
+
+
+def test_moments_sort_like_numbers() -> None:
+    """Dates are texts of one length that sort like the milliseconds which they stand for."""
+    stamps = [0, 1, 999, 1000, 10**12, 10**12 + 1, 1_900_000_000_000, 253_402_300_799_999]
+
+    found = [moment(stamp) for stamp in stamps]
+
+    assert sorted(found) == found
+    assert len(set(found)) == len(stamps)
+    assert {len(text) for text in found} == {29}
+    assert found[-2] == "2030-03-17T17:46:40.000+00:00"
+
+
+# --- references to pages ---------------------------------------------------------------------
+
+
+@given(st.integers(0, 10**9))
+def test_reference_survives_being_written(count: int) -> None:
+    """A reference is read as it was written, and needs no more than 14 bytes for a small page."""
+    ref = PageRef.new(count)
+
+    assert PageRef.parse(str(ref)) == ref
+    assert re.fullmatch(r"[A-Za-z0-9_-]{12}", ref.name)
+    assert count > 9 or len(str(ref)) == 14
+
+
+def test_names_differ() -> None:
+    """No name comes twice."""
+    assert len({PageRef.new(1).name for _ in range(1000)}) == 1000
+
+
+# --- heads -----------------------------------------------------------------------------------
+
+
+def test_no_item_is_an_empty_head() -> None:
+    """Where there is no item, there is nothing."""
+    head = Head.parse({})
+
+    assert head == Head()
+    assert not head.exists
+    assert not head.expired
+    assert (head.count, head.size, head.version, head.pages) == (0, 0, None, ())
+
+
+@pytest.mark.usefixtures("clock")
+def test_item_is_parsed() -> None:
+    """Everything that an item says is read."""
+    head = Head.parse(
+        {
+            "session_id": {"S": "x"},
+            "items": {"L": [{"S": "{}"}, {"N": "1"}]},
+            "version": {"N": "281474976710656"},
+            "pages": {"L": [{"S": "3.AAAAAAAAAAAA"}, {"S": "0.AAAA-_AAAAAA"}]},
+            "writes": {"BS": [token(0), token(1)]},
+            "writes_since": {"N": "17"},
+            "ttl": {"N": str(NOW + 5)},
+            "pages_until": {"N": str(NOW + 9)},
+            "created_at": {"S": "then"},
+        }
+    )
+
+    assert head.exists
+    assert not head.expired
+    assert head.records == [{"S": "{}"}, {"N": "1"}]
+    assert head.version == 2**48
+    assert head.pages == (PageRef("AAAAAAAAAAAA", 3), PageRef("AAAA-_AAAAAA", 0))
+    assert head.count == 5
+    assert head.writes == {token(0), token(1)}
+    assert (head.since, head.ttl, head.pages_until) == (17, NOW + 5, NOW + 9)
+    assert head.created_at == "then"
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(
+    ("ttl", "expired"),
+    [(0, True), (-1, True), (1, False), (10**9, False), (-0.5, True), (0.5, False)],
+)
+def test_item_expires_in_the_second_of_its_ttl(ttl: float, expired: bool) -> None:
+    """Up to and with that second, all that is left of it are its pages, to be deleted."""
+    page = {"S": "3.AAAAAAAAAAAA"}
+    head = Head.parse(
+        {
+            "items": {"L": [{"S": "{}"}]},
+            "pages": {"L": [page]},
+            "ttl": {"N": str(NOW + ttl)},
+        }
+    )
+
+    ref = PageRef.parse(page["S"])
+    assert head.expired is expired
+    assert head.count == (0 if expired else 4)
+    assert (head.pages, head.left) == (((), (ref,)) if expired else ((ref,), ()))
+    assert head.as_of_now() is head
+
+
+def test_head_expires_later() -> None:
+    """A head that was read before its end is over after it."""
+    head = Head(exists=True, records=[{"S": "{}"}], ttl=int(time.time()) + 1000)
+    assert head.as_of_now() is head
+
+    over = replace(head, ttl=int(time.time())).as_of_now()
+    assert over.expired
+    assert over.records == []
+
+
+@given(texts)
+def test_size_is_in_bytes(text: str) -> None:
+    """A text takes its bytes in UTF-8, and one more as an element."""
+    assert size_of([{"S": text}, {"S": "ü"}]) == len(text.encode()) + 1 + 3
+
+
+def test_elements_that_are_no_text_have_a_size_too() -> None:
+    """Elements of other types take room as well, more or less."""
+    assert size_of([{"B": b"x" * 1000}]) >= 1000
+    assert size_of([{"NULL": True}]) > 0
+    assert texts_of([{"B": b"{}"}, {"S": "{}"}]) == ["", "{}"]
+
+
+# --- pages -----------------------------------------------------------------------------------
+
+
+def stored(pages: list[tuple[list[Any], int]]) -> tuple[list[PageRef], list[Page | None]]:
+    """Return packed pages as they are read again."""
+    return [PageRef.new(count) for _, count in pages], [Page(records) for records, _ in pages]
+
+
+@relaxed
+@given(records_lists, st.integers(1, 200))
+def test_packed_records_come_back(records: list[Any], limit: int) -> None:
+    """Records come out of pages as they went in, whatever their size and the pages'."""
+    pages, rest = pack(records, limit)
+
+    assert join(*stored(pages)) + rest == records
+    assert sum(count for _, count in pages) + len(rest) == len(records)
+    assert all(found for found, _ in pages)
+
+
+@relaxed
+@given(records_lists, st.integers(1, 200))
+def test_pages_are_as_full_as_can_be(records: list[Any], limit: int) -> None:
+    """No page is larger than it may be, but of one large record; nor could it take the next."""
+    pages, rest = pack(records, limit)
+
+    assert size_of(rest) <= limit
+    sizes = [size_of(found) for found, _ in pages]
+    following = [found[0] for found, _ in pages[1:]] + rest[:1]
+    for (found, count), size, after in zip(pages, sizes, following, strict=False):
+        assert size <= limit or (len(found) == 1 and count <= 1)
+        assert size + size_of([after]) > limit
+
+
+@relaxed
+@given(
+    st.sampled_from(["x", "ü", "你", "👩", "aü你👩", "👩a"]),
+    st.integers(0, 12),
+    st.integers(PART_BYTES - 5, 3 * PART_BYTES + 5),
+)
+def test_large_record_is_cut_between_letters(letters: str, shift: int, size: int) -> None:
+    """A record beyond the limit is cut into texts, and comes together again."""
+    text = "." * shift + letters * (size // len(letters.encode()))
+    record = {"S": text}
+
+    pages, rest = pack([{"S": "before"}, record, {"S": "after"}], 4096)
+
+    assert rest == [{"S": "after"}]
+    assert [count for _, count in pages] == [1, 1, *[0] * (len(pages) - 2)]
+    parts = [found[0]["S"].encode() for found, _ in pages[1:]]
+    assert all(0 < len(part) <= PART_BYTES for part in parts)
+    assert all(len(part) > PART_BYTES - 4 for part in parts[:-1])
+    assert b"".join(parts).decode() == text
+    assert join(*stored(pages)) == [{"S": "before"}, record]
+
+
+@relaxed
+@given(st.data())
+def test_lost_page_hides_no_other(data: st.DataObject) -> None:
+    """For each record of a lost page, whole or in part, there is one that cannot be read."""
+    large = {"S": "x" * (2 * PART_BYTES + 10)}
+    records = [*[{"S": f"{number}" * 40} for number in range(10)], large, {"S": "y" * 90}]
+    pages, rest = pack([*records, {"S": "z" * 70}], 100)
+    refs, whole = stored(pages)
+    lost = data.draw(st.sets(st.integers(0, len(pages) - 1)))
+    found = [None if at in lost else page for at, page in enumerate(whole)]
+
+    joined = join(refs, found) + rest
+
+    expected: list[Any] = []
+    at = -1
+    for number, ref in enumerate(refs):
+        begun = [*records, *rest][at + 1 : at + 1 + ref.count]
+        expected += [LOST] * ref.count if number in lost else begun
+        at += ref.count
+        if number in lost and not ref.count:
+            expected[-1] = LOST
+    assert joined == expected + rest
+
+
+def test_large_record_that_is_no_text_is_not_cut() -> None:
+    """An element of another type is a page of its own."""
+    record = {"B": b"x" * 5000}
+
+    assert pack([record, record], 4096) == ([([record], 1), ([record], 1)], [])
+
+
+# --- requests --------------------------------------------------------------------------------
+
+
+def test_item_takes_what_fits() -> None:
+    """An append in place needs room, a conversation that is not over, and lasting pages."""
+    later, ref = int(time.time()) + 1000, PageRef.new(1)
+    head = Head(exists=True, version=1, records=[{"S": "x" * 99}])
+
+    assert takes(Head(), 200, 200, None)
+    assert not takes(Head(), 201, 200, None)
+    assert takes(head, 100, 200, None)
+    assert not takes(head, 101, 200, None)
+    assert not takes(replace(head, version=None), 1, 200, None)
+    assert not takes(replace(head, ttl=1).as_of_now(), 1, 200, None)
+    paged = replace(head, pages=(ref,), ttl=later, pages_until=later + 10)
+    assert takes(paged, 1, 200, None)
+    assert takes(paged, 1, 200, later + 10)
+    assert not takes(paged, 1, 200, later + 11)
+    assert not takes(replace(paged, ttl=later + 11), 1, 200, None)
+    assert not takes(replace(paged, ttl=None), 1, 200, None)
+    assert takes(replace(paged, ttl=None, pages_until=None), 1, 200, None)
+    assert not takes(replace(paged, ttl=None, pages_until=None), 1, 200, later)
+
+
+@pytest.mark.parametrize(
+    ("pages", "item", "lasting"),
+    [
+        (None, None, True),
+        (10, None, False),
+        (10, 10, True),
+        (11, 10, True),
+        (9, 10, False),
+    ],
+)
+def test_pages_that_outlive_the_item(
+    pages: float | None, item: float | None, lasting: bool
+) -> None:
+    """Pages with a time last as long as an item with an earlier one."""
+    assert outlives(pages, item) is lasting
+
+
+@pytest.mark.parametrize("ttl", [None, 5])
+def test_every_name_and_value_of_a_request_is_used(ttl: int | None) -> None:
+    """DynamoDB refuses names and values that no expression uses, and those that are missing."""
+    mark = Token.after(0)
+    heads = [
+        Head(),
+        Head(exists=True, version=3, ttl=7),
+        Head.parse({"session_id": {"S": "x"}, "conversation_data": {"S": "[{}]"}}),
+        Head.parse({"session_id": {"S": "x"}, "items": {"L": [{"S": "{}"}]}}),
+    ]
+    afters = [
+        Head(version=4, writes=frozenset({mark}), ttl=ttl),
+        Head(version=4, writes=frozenset({mark}), pages=(PageRef.new(1),), pages_until=9),
+    ]
+    requests = [
+        extension([{"S": "{}"}], mark, size=3, page_bytes=4096, ttl=ttl, start=1),
+        *(replacement(head, after, None, mark) for head in heads for after in afters),
+        replacement(heads[1], afters[0], 0, mark),
+    ]
+    for request in requests:
+        text = request["UpdateExpression"] + " " + request["ConditionExpression"]
+        assert set(re.findall(r"#\w+", text)) == set(request["ExpressionAttributeNames"])
+        assert set(re.findall(r":\w+", text)) == set(request["ExpressionAttributeValues"])
+        assert request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
+        assert len(request["UpdateExpression"]) < 4096  # DynamoDB's limit of an expression
+        assert "None" not in json.dumps(request, default=str)

@@ -1,0 +1,155 @@
+"""Batches that say who wrote them, what a table holds, and processes that write and pop."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from typing import TYPE_CHECKING, Any, cast
+
+from openai_agents_session import DynamoDBSession
+from tests.dynamodb.emulators import create_client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from multiprocessing.connection import Connection
+    from types import TracebackType
+
+    from agents import TResponseInputItem
+    from typing_extensions import Self
+
+SMALLEST = 4096
+BATCH_SIZE = 3
+PATIENCE = 240.0
+"""Seconds: of what takes a few, on a machine that has other things to do."""
+
+# Processes are forked from one that has imported what takes long.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["openai_agents_session.dynamodb", "aiobotocore.session"])
+
+
+def item(name: str, *, padding: int = 0) -> TResponseInputItem:
+    """An item that says what it is, and takes about so many bytes more."""
+    return cast("TResponseInputItem", {"role": "user", "content": f"{name} {'x' * padding}"})
+
+
+def batch_of(writer: object, number: int, *, padding: int = 0) -> list[TResponseInputItem]:
+    """A batch whose items say which they are."""
+    names = [f"{writer}.{number}.{part}" for part in range(BATCH_SIZE)]
+    return [item(name, padding=padding) for name in names]
+
+
+def batches_of(writer: object, numbers: range, *, padding: int = 0) -> list[TResponseInputItem]:
+    """Several batches in a row."""
+    return [each for number in numbers for each in batch_of(writer, number, padding=padding)]
+
+
+def names_of(items: Iterable[Any]) -> list[str]:
+    """What the items say they are."""
+    return [each["content"].split(" ", 1)[0] for each in items]
+
+
+def numbers_by_writer(items: list[Any]) -> dict[str, list[int]]:
+    """The numbers of each writer's batches in the order they are in; none of them torn."""
+    assert len(items) % BATCH_SIZE == 0
+    numbers: dict[str, list[int]] = {}
+    for start in range(0, len(items), BATCH_SIZE):
+        names = names_of(items[start : start + BATCH_SIZE])
+        writer, number, _ = names[0].split(".")
+        assert names == names_of(batch_of(writer, int(number)))
+        numbers.setdefault(writer, []).append(int(number))
+    return numbers
+
+
+async def pages_of(client: Any, table: str) -> dict[str, dict[str, Any]]:
+    """All pages in a table by their keys, whether a session names them or not."""
+    found: dict[str, dict[str, Any]] = {}
+    paginator = client.get_paginator("scan")
+    async for answer in paginator.paginate(TableName=table, ConsistentRead=True):
+        for each in answer["Items"]:
+            if "page_of" in each:
+                found[each["session_id"]["S"]] = each
+    return found
+
+
+async def named_pages(client: Any, table: str, session_id: str) -> set[str]:
+    """The keys of the pages that a session's item names."""
+    key = {"session_id": {"S": session_id}}
+    answer = await client.get_item(TableName=table, Key=key, ConsistentRead=True)
+    refs = answer.get("Item", {}).get("pages", {}).get("L", [])
+    return {f"{session_id}~{ref['S'].partition('.')[2]}" for ref in refs}
+
+
+async def add(session: DynamoDBSession, writer: int, batches: int, padding: int = 0) -> None:
+    """Append numbered batches, one after the other."""
+    for number in range(batches):
+        await session.add_items(batch_of(writer, number, padding=padding))
+
+
+async def pop_all(session: DynamoDBSession) -> list[Any]:
+    """Pop until nothing is left."""
+    popped = []
+    while (popped_item := await session.pop_item()) is not None:
+        popped.append(popped_item)
+    return popped
+
+
+class Child:
+    """A process that does what it is told, killed at the end of a ``with`` block."""
+
+    def __init__(self) -> None:
+        self._pipe, theirs = _context.Pipe()
+        self._process = _context.Process(target=_serve, args=(theirs,))
+        self._process.start()
+        theirs.close()
+
+    def order(self, **order: Any) -> None:
+        """Tell the child what to do."""
+        self._pipe.send(order)
+
+    def answer(self) -> Any:
+        """Wait for what the child answers to an order."""
+        if not self._pipe.poll(PATIENCE):
+            raise TimeoutError(f"no answer within {PATIENCE} s")
+        return self._pipe.recv()
+
+    def kill(self) -> None:
+        """Kill the child with SIGKILL, and wait until it is gone."""
+        self._process.kill()
+        self._process.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+        self._process.close()
+        self._pipe.close()
+
+
+def _serve(pipe: Connection) -> None:
+    """In a child: do what is ordered, one after the other, until it is killed."""
+    while True:
+        pipe.send(asyncio.run(_obey(pipe.recv())))
+
+
+async def _obey(order: dict[str, Any]) -> Any:
+    async with create_client(order["url"]) as client:
+        session = DynamoDBSession(
+            order["session_id"],
+            client,
+            order["table"],
+            order.get("ttl"),
+            page_bytes=order["page_bytes"],
+        )
+        if order["do"] == "ping":
+            return await session.ping()
+        if order["do"] == "add":
+            return await add(session, order["writer"], order["batches"], order["padding"])
+        if order["do"] == "replace":
+            return await session.replace_items(order["items"])
+        return await pop_all(session)

@@ -1,0 +1,1 @@
+"""Tests of the Litestar controller, its plugin and the example application."""

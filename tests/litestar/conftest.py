@@ -1,0 +1,105 @@
+"""Applications with the shipped models, and clients that say who they are."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+from agents import Agent
+from agents.testing import ScriptedModel, assistant_message
+from litestar import Litestar
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.testing import AsyncTestClient
+
+from openai_agents_session.litestar import AgentSessionsPlugin
+from tests.database.conftest import (  # noqa: F401 - fixtures
+    engine,
+    maker,
+    postgres,
+    postgres_url,
+    sqlite_url,
+    stranger_id,
+    url,
+    user_id,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from litestar.connection import ASGIConnection
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of these keep conversations in a database: ``-m database`` selects them too."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.database)
+
+
+@dataclass
+class LoggedIn:
+    """What an application's user is to the controller: something with a key."""
+
+    id: UUID
+
+
+class HeaderAuthentication(AbstractAuthenticationMiddleware):
+    """Believes the header ``X-User``; without it, nobody is logged in."""
+
+    async def authenticate_request(
+        self, connection: ASGIConnection[Any, Any, Any, Any]
+    ) -> AuthenticationResult:
+        """Return the user that the header names."""
+        named = connection.headers.get("X-User")
+        return AuthenticationResult(user=named and LoggedIn(UUID(named)), auth=None)
+
+
+def answering(*answers: str) -> Agent[Any]:
+    """An agent that gives these answers, one after the other."""
+    steps = [[assistant_message(text)] for text in answers]
+    return Agent(name="Assistant", instructions="Be brief.", model=ScriptedModel(steps))
+
+
+def last_input(agent: Agent[Any]) -> Any:
+    """What the agent's model was given the last time."""
+    assert isinstance(agent.model, ScriptedModel)
+    assert agent.model.last_call is not None
+    return agent.model.last_call.input
+
+
+def make_app(agent: Any, database: Any, **options: Any) -> Litestar:
+    """An application with the plugin, and nothing else."""
+    logging = options.pop("logging_config", None)
+    return Litestar(
+        plugins=[AgentSessionsPlugin(agent, database, **options)],
+        middleware=[HeaderAuthentication],
+        logging_config=logging,  # None: pytest's handlers stay
+    )
+
+
+@pytest_asyncio.fixture
+async def client_of() -> AsyncIterator[Callable[..., Any]]:
+    """Starts an application, for as long as the test takes, and returns a client of it."""
+    async with AsyncExitStack() as stack:
+
+        async def start(app: Litestar, user: UUID | None = None) -> AsyncTestClient[Litestar]:
+            client = await stack.enter_async_context(AsyncTestClient(app, timeout=60))
+            if user is not None:
+                client.headers["X-User"] = str(user)
+            return client
+
+        yield start
+
+
+@pytest.fixture
+def database(engine: AsyncEngine) -> str:  # noqa: F811 - the fixture from above
+    """The URL of a database with the shipped tables."""
+    return engine.url.render_as_string(hide_password=False)
