@@ -25,7 +25,7 @@ from agents import Agent, RunContextWrapper, function_tool, set_tracing_disabled
 from litestar import Litestar, Response, get, post
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency, Provide
-from litestar.exceptions import ClientException, NotAuthorizedException
+from litestar.exceptions import HTTPException, NotAuthorizedException
 from litestar.openapi import OpenAPIConfig
 from litestar.params import JSONBody
 from litestar.security.jwt import JWTCookieAuth, Token
@@ -143,7 +143,12 @@ async def scrypt(password: str, salt: bytes) -> str:
     return f"{salt.hex()}${digest.hex()}"
 
 
-@post("/register", status_code=204, exclude_from_auth=True, raises=[ClientException])
+class NameTakenException(HTTPException):
+    status_code = 409
+    detail = "This name is taken."
+
+
+@post("/register", status_code=204, exclude_from_auth=True, raises=[NameTakenException])
 async def register(data: JSONBody[Credentials], db_session: NamedDependency[AsyncSession]) -> None:
     """Make a user."""
     hashed = await scrypt(data.password, secrets.token_bytes(16))
@@ -151,7 +156,7 @@ async def register(data: JSONBody[Credentials], db_session: NamedDependency[Asyn
     try:
         await db_session.commit()
     except IntegrityError:
-        raise ClientException("This name is taken.", status_code=409) from None
+        raise NameTakenException from None
 
 
 @post("/login", status_code=204, exclude_from_auth=True, raises=[NotAuthorizedException])

@@ -14,6 +14,8 @@ nothing that is in a request's path, query or body.
 
 from __future__ import annotations
 
+import sys
+
 try:
     from openai_agents_session.litestar._controller import AgentController
     from openai_agents_session.litestar._plugin import AgentSessionsPlugin, provide_user_id
@@ -25,13 +27,14 @@ try:
         MessageRead,
     )
 except ModuleNotFoundError as exc:
-    # Only what the extra installs: any other failure keeps its own words.
-    if exc.name not in {"litestar", "advanced_alchemy", "sqlalchemy"}:
+    # Only what the extra installs and is not there: any other failure keeps its own words.
+    missing = (exc.name or "").partition(".")[0]
+    if missing not in {"litestar", "advanced_alchemy", "sqlalchemy"} or sys.modules.get(missing):
         raise
     raise ImportError(
         "openai_agents_session.litestar requires the 'litestar' extra. "
         "Install it with: pip install 'openai-agents-session[litestar]'",
-        name=exc.name,
+        name=missing,
     ) from exc
 
 __all__ = [

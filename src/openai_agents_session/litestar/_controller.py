@@ -30,6 +30,7 @@ from openai_agents_session.litestar._runs import (
 )
 from openai_agents_session.litestar._schemas import (
     WITHOUT_NUL,
+    ChatEvent,
     ChatRequest,
     ChatResponse,
     ConversationPatch,
@@ -114,7 +115,7 @@ class AgentController(Controller):
         raises=[NotAuthorizedException],
         responses={
             HTTP_200_OK: ResponseSpec(
-                str,
+                ChatEvent,
                 media_type="text/event-stream",
                 description="Server-sent events: any number of `delta`, then `done` or `error`.",
                 generate_examples=False,
