@@ -33,7 +33,7 @@ def test_it_imports_no_other_driver() -> None:
 
 def test_the_migration_is_in_the_package() -> None:
     """Its files are found as resources, from a wheel as well."""
-    versions = files("openai_agents_session.database").joinpath("migrations", "versions")
+    migrations = files("openai_agents_session.database") / "migrations"
 
-    assert versions.joinpath("oas_0001_conversations.py").is_file()
-    assert versions.joinpath("..", "env.py").is_file()
+    assert (migrations / "versions" / "oas_0001_conversations.py").is_file()
+    assert (migrations / "env.py").is_file()

@@ -63,6 +63,8 @@ class Line(SessionMessageMixin, PlainBase):
     __session_model__ = "Talk"
     __session_key__ = "talk.id"
 
+    language: Mapped[str] = mapped_column(default=lambda: "en")
+
 
 class AppBase(UUIDAuditBase):
     """advanced-alchemy's base, with a metadata of the application's."""
@@ -273,3 +275,23 @@ def test_what_is_no_model_is_refused(bad: Any, error: type[Exception]) -> None:
     """A session model is a mapped class."""
     with pytest.raises(error):
         DatabaseSession("s", UUID(int=1), async_sessionmaker(), session_model=bad)
+
+
+async def test_a_column_of_the_application_has_its_default(url: str) -> None:
+    """A batch stores what the model gives a column that this library does not know."""
+    engine = create_async_engine(url)
+    maker = async_sessionmaker(engine)
+    async with engine.begin() as connection:
+        await connection.run_sync(PlainBase.metadata.create_all)
+    async with maker() as db, db.begin():
+        db.add(Account(id=1, email="ada@example.org"))
+
+    session = DatabaseSession("s", 1, maker, session_model=Talk)
+    await session.add_items(numbered(0, 3))
+
+    assert await session.get_items() == numbered(0, 3)
+    async with maker() as db:
+        lines = (await db.scalars(select(Line))).all()
+    assert [line.language for line in lines] == ["en"] * 3
+    assert {line.id.version for line in lines} == {4}
+    await engine.dispose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic_core import from_json
 
@@ -29,8 +29,15 @@ _ROLES_OF_TYPES = {
 _WORDS = ("content", "output", "arguments", "input", "summary", "code", "result", "reason")
 
 
-def rows_of(items: Sequence[TResponseInputItem]) -> list[dict[str, Any]]:
-    """Return the columns of each item's row, ``extra_data`` as a text.
+COLUMNS = ("role", "content", "tool_call_id", "tool_name", "extra_data")
+"""What is made of an item alone. All of them are texts."""
+
+Texts: TypeAlias = "tuple[str, str, str | None, str | None, str]"
+"""The values of ``COLUMNS``. A tuple, of which a batch makes thousands at no great cost."""
+
+
+def rows_of(items: Sequence[TResponseInputItem]) -> list[Texts]:
+    """Return the columns of each item's row.
 
     Raises:
         TypeError: an item holds what JSON cannot.
@@ -71,15 +78,15 @@ def _item_in_string(text: str | bytes) -> TResponseInputItem | None:
     return deserialize(inner) if isinstance(inner, str) else None
 
 
-def _row(text: bytes, item: Any) -> dict[str, Any]:
+def _row(text: bytes, item: Any) -> Texts:
     kind = item.get("type")
-    return {
-        "role": _role(item.get("role"), kind).value,
-        "content": _shown(_words(item)) or "",
-        "tool_call_id": _shown(item.get("call_id") or item.get("tool_call_id")),
-        "tool_name": _shown(_tool_name(item, kind)),
-        "extra_data": _strict(text),
-    }
+    return (
+        _role(item.get("role"), kind).value,
+        _shown(_words(item)) or "",
+        _shown(item.get("call_id") or item.get("tool_call_id")),
+        _shown(_tool_name(item, kind)),
+        _strict(text),
+    )
 
 
 def _strict(text: bytes) -> str:
@@ -138,6 +145,8 @@ def _shown(text: object) -> str | None:
     """Return a text as every database can hold it: no NUL, no lone surrogate."""
     if not isinstance(text, str):
         return None
+    if text.isascii() and text.isprintable():
+        return str(text)
     try:
         text.encode()
     except UnicodeEncodeError:

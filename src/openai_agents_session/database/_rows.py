@@ -12,7 +12,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from openai_agents_session.database._items import item_of
+from openai_agents_session.database._items import COLUMNS, item_of
+from openai_agents_session.database._statements import PARAMETERS, random_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from openai_agents_session.database._items import Texts
     from openai_agents_session.database._statements import Statements
 
 _CHUNK = 500
@@ -87,18 +89,25 @@ class Rows:
         """Set columns of the row."""
         await self.session.execute(self.sql.change(values), {"key": key})
 
-    async def insert(self, key: Any, last: int, columns: list[dict[str, Any]]) -> None:
+    async def insert(self, key: Any, last: int, texts: Sequence[Texts]) -> None:
         """Add messages at the positions that end with ``last``, with one statement."""
-        if not columns:
+        if not texts:
+            return
+        now, before = _now(), last - len(texts)
+        if self.dialect.name == "postgresql":
+            columns = dict(zip(COLUMNS, map(list, zip(*texts, strict=True)), strict=True))
+            ids = [each.hex() for each in random_ids(len(texts))]
+            parameters = {**columns, "id": ids, "key": key, "before": before, "now": now}
+            await self.session.execute(self.sql.add, parameters)
             return
         batch = self.sql.batch(self.dialect)
-        same = {"key": batch.key_of(key), "now": batch.time_of(_now())}
-        rows = [
-            batch.parameters({**row, **same, "id": batch.id_of(uuid4()), "position": position})
-            for position, row in enumerate(columns, last - len(columns) + 1)
-        ]
         connection = await self.session.connection({"clause": self.sql.add})
-        await connection.exec_driver_sql(batch.statement, rows)
+        rows = batch.rows(texts, batch.key_of(key), before, batch.time_of(now))
+        if batch.statement:
+            await connection.exec_driver_sql(batch.statement, rows)
+        else:
+            named = [dict(zip(PARAMETERS, row, strict=True)) for row in rows]
+            await connection.execute(self.sql.add, named)
 
     async def clear(self, key: Any) -> None:
         """Remove every message."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
@@ -15,6 +18,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
+    func,
     insert,
     inspect,
     select,
@@ -23,12 +27,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import UserDefinedType
 
+from openai_agents_session.database._items import COLUMNS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sqlalchemy.engine import Dialect
     from sqlalchemy.orm import Mapper
 
+    from openai_agents_session.database._items import Texts
     from openai_agents_session.database.mixins import AgentSessionMixin
 
 
@@ -72,14 +79,13 @@ class Statements:
     def __init__(self, sessions: Table, messages: Table, dialect: str) -> None:
         self._sessions = sessions
         s, m = sessions.c, messages.c
-        text = bindparam("extra_data", type_=Text())
         # Read as it is stored: drivers would parse JSON on their own, not all of it without a
         # loss. SQLite keeps it as text, which need not be UTF-8 if another program wrote it,
         # and a cast to JSON would make a number of it.
         if dialect == "sqlite":
-            upsert, given, stored = sqlite.insert, text, cast(m.extra_data, LargeBinary)
+            upsert, stored = sqlite.insert, cast(m.extra_data, LargeBinary)
         else:
-            upsert, given, stored = postgresql.insert, cast(text, JSON), cast(m.extra_data, Text)
+            upsert, stored = postgresql.insert, cast(m.extra_data, Text)
         stored = stored.label("stored")
         mine = (s.user_id == bindparam("owner")) & (s.session_id == bindparam("name"))
         touched = {
@@ -122,14 +128,8 @@ class Statements:
         )
         """Like ``lock``, and where there is no row it makes one."""
 
-        # A batch has thousands of these values: they come as the driver takes them, since
-        # SQLAlchemy's processing of each one costs more than the insert. ``Batch`` makes them.
-        columns = ["id", "agent_session_id", "position", "role", "content", "tool_call_id"]
-        columns += ["tool_name", "created_at", "updated_at"]
-        message: dict[str, Any] = {
-            name: bindparam(_SAME.get(name, name), type_=_AsIs()) for name in columns
-        }
-        self.add = insert(messages).values({**message, "extra_data": given})
+        self.add = _insert_all(messages) if dialect == "postgresql" else _insert_each(messages)
+        """Adds a batch; ``batch`` is how it is run on SQLite."""
         self._batches: WeakKeyDictionary[Dialect, Batch] = WeakKeyDictionary()
         self._types = [m.id.type, m.agent_session_id.type, m.created_at.type]
 
@@ -163,28 +163,84 @@ class Statements:
         compiled = self.add.compile(dialect=dialect)
         processors = [kind.dialect_impl(dialect).bind_processor(dialect) for kind in self._types]
         id_of, key_of, time_of = (one or _unchanged for one in processors)
-        batch = Batch(str(compiled), compiled.positiontup, id_of, key_of, time_of)
+        names = compiled.positiontup or PARAMETERS
+        # More than ours, where a column of the application has a default in Python.
+        statement = str(compiled) if set(names) <= set(PARAMETERS) else None
+        places = map(PARAMETERS.index, names if statement else PARAMETERS)
+        batch = Batch(statement, itemgetter(*places), id_of, key_of, time_of)
         self._batches[dialect] = batch
         return batch
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The insert of many messages, in the driver's own terms."""
+    """The insert of many messages on SQLite, in the driver's own terms.
 
-    statement: str
-    order: Sequence[str] | None
-    """The names of its parameters in their places; None if it takes them by name."""
+    SQLAlchemy's processing of thousands of values costs more than the insert itself.
+    """
+
+    statement: str | None
+    """None if SQLAlchemy has to run it, with the names of ``PARAMETERS``."""
+    in_order: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+    """Takes the values of ``PARAMETERS`` and returns those of the statement."""
     id_of: Callable[[Any], Any]
     key_of: Callable[[Any], Any]
     time_of: Callable[[Any], Any]
 
-    def parameters(self, row: dict[str, Any]) -> Any:
-        """Return a row as the driver takes it."""
-        return row if self.order is None else tuple(map(row.__getitem__, self.order))
+    def rows(self, texts: Sequence[Texts], key: Any, before: int, now: Any) -> list[Any]:
+        """Return the rows of a batch, whose positions follow ``before``."""
+        ids: list[Any] = random_ids(len(texts))
+        sample = UUID(bytes=ids[0])
+        if self.id_of(sample) != sample.bytes:  # an application's own type of key
+            ids = [self.id_of(UUID(bytes=each)) for each in ids]
+        return [
+            self.in_order((each, key, now, position, *row))
+            for position, (each, row) in enumerate(zip(ids, texts, strict=True), before + 1)
+        ]
 
+
+def random_ids(count: int) -> list[bytes]:
+    """Return so many random UUIDs, as their bytes; faster than one after the other."""
+    bits = bytearray(os.urandom(16 * count))
+    bits[6::16] = bits[6::16].translate(_VERSION_4)
+    bits[8::16] = bits[8::16].translate(_VARIANT)
+    return [bytes(bits[start : start + 16]) for start in range(0, 16 * count, 16)]
+
+
+_VERSION_4 = bytes(byte & 0x0F | 0x40 for byte in range(256))
+_VARIANT = bytes(byte & 0x3F | 0x80 for byte in range(256))
+
+PARAMETERS = ("id", "key", "now", "position", *COLUMNS)
+"""The values of a message, as the insert of one names them."""
 
 _SAME = {"agent_session_id": "key", "created_at": "now", "updated_at": "now"}
+
+
+def _insert_each(messages: Table) -> Any:
+    """Return the insert of one message; its parameters go to the driver as they are."""
+    columns = ["id", "agent_session_id", "position", "created_at", "updated_at", *COLUMNS]
+    values = {name: bindparam(_SAME.get(name, name), type_=_AsIs()) for name in columns}
+    return insert(messages).values(values)
+
+
+def _insert_all(messages: Table) -> Any:
+    """Return the insert of a batch, each column of which is one parameter."""
+    m = messages.c
+    names = ("id", *COLUMNS)
+    arrays = [bindparam(name, type_=postgresql.ARRAY(Text())) for name in names]
+    given = func.unnest(*arrays).table_valued(*names, with_ordinality="nth")
+    given = given.render_derived(name="given")
+    now = bindparam("now", type_=m.created_at.type)
+    values = {
+        "id": cast(given.c.id, m.id.type),
+        "agent_session_id": bindparam("key", type_=m.agent_session_id.type),
+        "position": bindparam("before", type_=m.position.type) + given.c.nth,
+        "created_at": now,
+        "updated_at": now,
+        **{name: given.c[name] for name in COLUMNS},
+        "extra_data": cast(given.c.extra_data, JSON),
+    }
+    return insert(messages).from_select(list(values), select(*values.values()))
 
 
 def _unchanged(value: Any) -> Any:
