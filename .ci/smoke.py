@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 from importlib import import_module
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
 HEAVY = ("agents", "redis", "aiobotocore", "sqlalchemy", "pydantic")
-BACKENDS = {"RedisSession": "redis", "DynamoDBSession": "dynamodb"}
+BACKENDS = {
+    "RedisSession": "redis",
+    "DynamoDBSession": "dynamodb",
+    "DatabaseSession": "database",
+    "AgentSessionService": "database",
+}
 
 
 def main(extra: str) -> None:
@@ -37,8 +43,10 @@ def main(extra: str) -> None:
             scripts = sorted(path.name for path in (root / "lua").iterdir())
             if session.session_id != "smoke" or not scripts:
                 raise SystemExit(f"not a working session, or no scripts: {session!r}, {scripts}")
-        else:
+        elif needed == "dynamodb":
             asyncio.run(on_dynamodb(package))
+        else:
+            asyncio.run(on_sqlite(package))
     print(f"openai-agents-session {version('openai-agents-session')} [{extra or 'no extra'}]: ok")
 
 
@@ -64,6 +72,31 @@ async def on_dynamodb(package: Any) -> None:
         session = package.DynamoDBSession("smoke", client, "agent_sessions", ttl_seconds=60)
         if session.session_id != "smoke":
             raise SystemExit(f"not a working session: {session!r}")
+
+
+async def on_sqlite(package: Any) -> None:
+    """Migrate a database in a directory that goes away, and keep a conversation there."""
+    sqlalchemy = import_module("sqlalchemy.ext.asyncio")
+    user = import_module("openai_agents_session.database").User
+    item = {"role": "user", "content": "Hello"}
+    with tempfile.TemporaryDirectory() as directory:
+        url = f"sqlite+aiosqlite:///{directory}/smoke.db"
+        command = [sys.executable, "-I", "-m", "openai_agents_session.database", "upgrade"]
+        process = await asyncio.create_subprocess_exec(*command, "--url", url)
+        if await process.wait():
+            raise SystemExit("the migration failed")
+        engine = sqlalchemy.create_async_engine(url)
+        maker = sqlalchemy.async_sessionmaker(engine, expire_on_commit=False)
+        async with maker() as db, db.begin():
+            db.add(owner := user())
+        session = package.DatabaseSession("smoke", owner.id, maker)
+        await session.add_items([item])
+        items = await session.get_items()
+        async with maker() as db:
+            total = await package.AgentSessionService(db).count_for_user(owner.id)
+        await engine.dispose()
+    if items != [item] or total != 1:
+        raise SystemExit(f"not a working session: {items}, {total} conversations")
 
 
 if __name__ == "__main__":

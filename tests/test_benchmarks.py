@@ -99,3 +99,21 @@ def test_the_dynamodb_tables() -> None:
     assert [row[0] for row in pages[1:]] == [*["4 KiB"] * 4, "5 KiB"]
     assert times[1][0] == "dynalite, median"
     assert [row[1:] for row in targets if row[0].startswith("requests")] == [["1", "1"]] * 2
+
+
+def test_the_database_table() -> None:
+    """It has a row for each operation, and counts the statements of each."""
+    header, *rows = benchmark("database", "--iterations", "2", "--scale", "100")
+
+    assert header[1:3] == ["this library", "SDK"]
+    assert [row[0].partition(",")[0] for row in rows] == [
+        "add_items",
+        "clear",
+        "get_items of 20",
+        "get_items(limit=20) of 20",
+        "pop_item",
+        "a page of 50 of 100",
+        "a page of 50 of 100",
+    ]
+    # Counted, not timed.
+    assert [row[-1].partition(" / ")[0] for row in rows] == ["2", "4", "1", "1", "2", "1", "1"]

@@ -7,15 +7,12 @@ default, for the local one of the examples.
 
 from __future__ import annotations
 
-import ast
 import gc
 import importlib.util
-import inspect
 import os
 import re
 import textwrap
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +24,7 @@ from redis.asyncio import Redis
 
 from openai_agents_session import RedisSession
 from tests.dynamodb import emulators
+from tests.pages import Block
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -45,29 +43,6 @@ TABLE = "agent_sessions"
 
 # These run with nothing before them. On the other pages the reader knows the quick start.
 SELF_CONTAINED = {"README.md", "index.md", "quickstart.md", "dynamodb.md"}
-
-
-@dataclass(frozen=True)
-class Block:
-    """A block of Python in a page."""
-
-    page: Path
-    line: int
-    code: str
-
-    async def run(self, names: dict[str, Any]) -> None:
-        """Run it as ``python -m asyncio`` would: ``await`` is allowed at the top level."""
-        # The empty lines make a traceback point into the page.
-        code = compile(
-            "\n" * self.line + self.code,
-            str(self.page),
-            "exec",
-            flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
-            dont_inherit=True,
-        )
-        outcome = eval(code, names)
-        if code.co_flags & inspect.CO_COROUTINE:
-            await outcome
 
 
 def blocks(page: Path) -> list[Block]:
@@ -126,9 +101,10 @@ async def dynamodb(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Async
 
 @pytest.fixture
 def page_names(
-    server: RedisServer, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+    server: RedisServer, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[dict[str, Any]]:
     """Return an empty namespace; an agent without a model is given the local one."""
+    monkeypatch.chdir(tmp_path)  # where a page's SQLite file belongs
     assert dynamodb.meta.region_name == emulators.REGION
     model = local_model()
     monkeypatch.setattr(MultiProvider, "get_model", lambda _self, _name: model)
@@ -177,12 +153,12 @@ async def test_the_quick_start_of_the_readme_remembers(
     dynamodb: Any,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Its agents know, in either store, what they were told."""
+    """Its agents know, in every store, what they were told."""
     page = ROOT / "README.md"
     assert any(ADDRESS in block.code for block in blocks(page))
     await run_page(page, page_names, server)
-    _, on_redis, _, on_dynamodb = capsys.readouterr().out.splitlines()
-    assert on_redis == on_dynamodb == "Your name is Ada."
+    _, on_redis, _, on_dynamodb, _, in_sql = capsys.readouterr().out.splitlines()
+    assert on_redis == on_dynamodb == in_sql == "Your name is Ada."
     assert server.call("LLEN", "openai_agents_session:user-123") == 4
     assert 0 < server.call("TTL", "openai_agents_session:user-123") <= 3600
     (item,) = (await dynamodb.scan(TableName=TABLE))["Items"]

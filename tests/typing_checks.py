@@ -19,13 +19,20 @@ from agents.memory import (
 from typing_extensions import assert_type
 
 import openai_agents_session
-from openai_agents_session import DynamoDBSession, RedisSession
+from openai_agents_session import (
+    AgentSessionService,
+    DatabaseSession,
+    DynamoDBSession,
+    RedisSession,
+)
+from openai_agents_session.database import DatabaseSession as DirectDatabaseSession
 from openai_agents_session.dynamodb import DynamoDBSession as DirectDynamoDBSession
 from openai_agents_session.dynamodb import create_table_if_not_exists, remove_orphaned_pages
 from openai_agents_session.redis import RedisSession as DirectRedisSession
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from uuid import UUID
 
     import redis
     from agents import TResponseInputItem
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from aiobotocore.session import AioSession
     from redis.asyncio import Redis, RedisCluster
     from redis.asyncio.sentinel import Sentinel
+    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 
 def construct(client: Redis, cluster: RedisCluster, sentinel: Sentinel) -> None:
@@ -190,3 +198,48 @@ async def mistakes_on_dynamodb(client: AioBaseClient, aws: AioSession, redis: Re
     DynamoDBSession("user-123", client, "table", 60, 4096)  # ty: ignore[too-many-positional-arguments] - by name only
     await create_table_if_not_exists(client)  # ty: ignore[missing-argument] - no table
     await create_table_if_not_exists(client, "table", False)  # ty: ignore[too-many-positional-arguments] - by name only
+
+
+async def use_in_sql(
+    maker: async_sessionmaker, db: AsyncSession, user_id: UUID, items: list[TResponseInputItem]
+) -> None:
+    """From the constructor's arguments to the conversation."""
+    DatabaseSession("user-123", str(user_id), db, "Assistant", "Be brief.", "Holidays")
+    DatabaseSession(
+        session_id="user-123",
+        user_id=user_id,
+        db_session=maker,
+        agent_name="Assistant",
+        agent_instructions=None,
+        session_name="Holidays",
+        session_settings=SessionSettings(limit=50),
+        session_model=None,
+    )
+    assert_type(openai_agents_session.DatabaseSession("user-123", 5, maker), DatabaseSession)
+    assert_type(DirectDatabaseSession("user-123", user_id, maker), DatabaseSession)
+    async with DatabaseSession("user-123", user_id, maker) as session:
+        assert_type(session, DatabaseSession)
+        assert_type(await session.get_items(limit=10), "list[TResponseInputItem]")
+        assert_type(await session.add_items(items), None)
+        assert_type(await session.pop_item(), "TResponseInputItem | None")
+        assert_type(await session.clear_session(), None)
+        assert_type(await session.replace_items(items), None)
+        await session.update_session_metadata(session_name="Summer", description=None)
+        assert_type(await session.ping(), bool)
+        await Runner.run(Agent(name="Assistant"), "Hello", session=session)
+        structural: Session = session
+        EncryptedSession("user-123", structural, encryption_key="secret")
+        OpenAIResponsesCompactionSession("user-123", session)
+    service = AgentSessionService(db)
+    assert_type(await service.count_for_user(user_id), int)
+    assert_type(service.create_session("user-123", user_id), DatabaseSession)
+
+
+async def mistakes_in_sql(maker: async_sessionmaker, engine: AsyncEngine, user_id: UUID) -> None:
+    """Each of these is an error to a type checker."""
+    DatabaseSession("user-123", user_id)  # ty: ignore[missing-argument] - no database
+    DatabaseSession(123, user_id, maker)  # ty: ignore[invalid-argument-type] - an id is text
+    DatabaseSession("user-123", user_id, engine)  # ty: ignore[invalid-argument-type] - no maker
+    DatabaseSession("user-123", user_id, maker, ttl=60)  # ty: ignore[unknown-argument] - nothing expires
+    session = DatabaseSession("user-123", user_id, maker)
+    await session.update_session_metadata("Summer")  # ty: ignore[too-many-positional-arguments] - by name only

@@ -18,8 +18,8 @@ from openai_agents_session import AgentSessionService, DatabaseSession
 from openai_agents_session.database import AgentSession, User
 from openai_agents_session.database import __main__ as command
 from tests.database.conftest import new_user
+from tests.pages import Block
 from tests.sdk import script
-from tests.test_readme import Block
 
 if TYPE_CHECKING:
     import pytest
