@@ -27,7 +27,13 @@ REMEMBERED_SECONDS = 600
 transaction (AWS documentation, "Idempotency" of ``TransactWriteItems``)."""
 
 REMEMBERED_WRITES = 1024
-"""How many of the last writes an item remembers at most; each takes 13 bytes."""
+"""How many of the last writes an item remembers at least in that time; each takes 13 bytes."""
+
+STALE_WRITES = 64
+"""How many tokens beyond those an item carries before an append takes the time to drop them."""
+
+MOST_WRITES = REMEMBERED_WRITES + STALE_WRITES
+"""How many tokens an item has when it takes no further append before they are dropped."""
 
 _STAMP_BYTES = 6
 _NONCE_BYTES = 6
