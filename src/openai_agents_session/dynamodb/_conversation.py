@@ -20,7 +20,6 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
-from random import getrandbits
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -39,6 +38,7 @@ from openai_agents_session.dynamodb._head import (
     PageRef,
     Token,
     Window,
+    getrandbits,
     moment,
     remembered,
     size_of,
