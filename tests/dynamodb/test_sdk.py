@@ -50,6 +50,8 @@ class DynamoDBRuns(SDKRuns):
 class TestOneItem(DynamoDBRuns):
     """Conversations that fit one item."""
 
+    EMULATORS = emulators.servers()
+
 
 class TestPages(DynamoDBRuns):
     """Pages as small as can be: a turn or two of a conversation."""

@@ -9,7 +9,7 @@ Bookkeeping beside them:
     version             N     one more with every write; begins anywhere
     count               N     how many records the conversation has, those of its pages included
     bytes               N     what ``items`` takes of the item
-    writes              BS    tokens of the last writes: 6 bytes of milliseconds, 6 random ones
+    writes              BS    tokens of the last writes: milliseconds and 35 random bits
     writes_since        N     milliseconds: a write that began later and is not in ``writes`` was
                               not done; one that began earlier may be noted in a page
     pages               L     of S: ``{count}.{last 12 characters of the key}``, oldest first

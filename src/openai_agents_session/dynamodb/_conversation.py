@@ -16,10 +16,10 @@ This module knows nothing of what is in a record.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import replace
-from random import getrandbits
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -31,12 +31,14 @@ from openai_agents_session.dynamodb._calls import (
     add_note,
 )
 from openai_agents_session.dynamodb._head import (
+    STALE_WRITES,
     Attribute,
     Change,
     Head,
     PageRef,
     Token,
     Window,
+    getrandbits,
     moment,
     remembered,
     size_of,
@@ -58,8 +60,7 @@ if TYPE_CHECKING:
 DAY = 24 * 3600
 """Seconds by which a page outlives its session at least."""
 
-STALE_WRITES = 64
-"""How many outworn tokens an item may carry before an append that knows of them drops them."""
+_FAILED = (BotoCoreError, ClientError, asyncio.TimeoutError)
 
 _logger = logging.getLogger("openai_agents_session")
 
@@ -310,8 +311,8 @@ class Conversation:
                 return False
         add_note(
             refusal.error,
-            "The answer to a write was lost, and it was too long ago to tell whether the write "
-            "was done: read the conversation before you write again.",
+            "The answer to a write was lost, and too much has happened since to tell whether the "
+            "write was done: read the conversation before you write again.",
         )
         raise refusal.error
 
@@ -348,6 +349,8 @@ class Conversation:
             new[-1] = (new[-1][0], replace(new[-1][1], writes=writes))
             since = max([since, *(Token(each).stamp for each in writes)])
             writes = frozenset()
+        if token.stamp <= since:  # it began before a write that is done: it would pass for old
+            token = Token.after(since)
         refs = kept + tuple(ref for ref, _ in new)
 
         after = Head(
@@ -366,7 +369,7 @@ class Conversation:
         stored = [ref for ref, _ in new]
         try:
             await self._pages.put(new, until)
-        except (BotoCoreError, ClientError):
+        except _FAILED:
             await self._discard(stored)
             raise
         if await self._update(token, replacement(head, after, change.removed, token), stored):
@@ -379,7 +382,7 @@ class Conversation:
             return
         try:
             await self._pages.delete(refs)
-        except (BotoCoreError, ClientError) as exc:
+        except _FAILED as exc:
             _logger.warning(
                 "Left %d unused page(s) of session %r for remove_orphaned_pages: %s",
                 len(refs),

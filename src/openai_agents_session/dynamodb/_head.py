@@ -12,6 +12,7 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from os import urandom
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from openai_agents_session._serializer import split_array
@@ -27,12 +28,21 @@ REMEMBERED_SECONDS = 600
 transaction (AWS documentation, "Idempotency" of ``TransactWriteItems``)."""
 
 REMEMBERED_WRITES = 1024
-"""How many of the last writes an item remembers at most; each takes 13 bytes."""
+"""How many of the last writes an item remembers at least in that time; each takes 13 bytes."""
 
-_STAMP_BYTES = 6
-_NONCE_BYTES = 6
+STALE_WRITES = 64
+"""How many tokens beyond those an item carries before an append takes the time to drop them."""
+
+MOST_WRITES = REMEMBERED_WRITES + STALE_WRITES
+"""How many tokens an item has when it takes no further append before they are dropped."""
+
+_TOKEN_BYTES = 12
+_NONCE_BITS = 35  # for the writes of one millisecond to one conversation
 _NAME_BYTES = 9  # 72 random bits: nobody guesses them, and none come twice
 NAME_LENGTH = 12  # of those bytes in base64
+
+
+getrandbits = SystemRandom().getrandbits  # of the system: forked processes share no state
 
 
 class Token(bytes):
@@ -44,12 +54,24 @@ class Token(bytes):
     def after(cls, stamp: int) -> Token:
         """Return a token of now, or of just after ``stamp`` where another clock is ahead."""
         began = max(time.time_ns() // 10**6, stamp + 1)
-        return cls(began.to_bytes(_STAMP_BYTES, "big") + urandom(_NONCE_BYTES))
+        return cls.of(began, getrandbits(_NONCE_BITS))
+
+    @classmethod
+    def of(cls, stamp: int, nonce: int) -> Token:
+        """Return a token of these numbers; tokens sort like their stamps.
+
+        Seven bits a byte make it ASCII: dynalite compares binary values as text.
+        """
+        number = stamp << _NONCE_BITS | nonce
+        return cls(number >> 7 * place & 0x7F for place in reversed(range(_TOKEN_BYTES)))
 
     @property
     def stamp(self) -> int:
         """When the write began, in milliseconds since 1970."""
-        return int.from_bytes(self[:_STAMP_BYTES], "big")
+        number = 0
+        for byte in self:
+            number = number << 7 | byte & 0x7F
+        return number >> _NONCE_BITS
 
 
 @dataclass(frozen=True)

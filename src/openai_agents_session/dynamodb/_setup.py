@@ -48,26 +48,42 @@ async def create_table_if_not_exists(
 async def _active(table: Table) -> dict[str, Any]:
     """Return the description of the table once it is active; make it if it is not there."""
     while True:
-        try:
-            description = (await table.call("describe_table"))["Table"]
-        except ClientError as exc:
-            if _code(exc) != "ResourceNotFoundException":
-                raise
-            try:
-                await table.call(
-                    "create_table",
-                    AttributeDefinitions=[{"AttributeName": KEY, "AttributeType": "S"}],
-                    KeySchema=[{"AttributeName": KEY, "KeyType": "HASH"}],
-                    BillingMode="PAY_PER_REQUEST",
-                )
-            except ClientError as exc:
-                if _code(exc) != "ResourceInUseException":  # another process makes it
-                    raise
-            continue
-        # A table that is being changed takes reads and writes.
-        if description["TableStatus"] in {"ACTIVE", "UPDATING"}:
-            return description
+        description = await _described(table) or await _created(table)
+        if description:
+            status = description["TableStatus"]
+            if status in {"ACTIVE", "UPDATING"}:  # one that is being changed can be used
+                return description
+            if status not in {"CREATING", "DELETING"}:
+                raise ValueError(f"table {table.name!r} cannot be used: its status is {status}")
         await asyncio.sleep(POLL_SECONDS)
+
+
+async def _described(table: Table) -> dict[str, Any]:
+    """Return the description of the table; ``{}`` where there is none."""
+    try:
+        answer = await table.call("describe_table")
+    except ClientError as exc:
+        if _code(exc) != "ResourceNotFoundException":
+            raise
+        return {}
+    description: dict[str, Any] = answer["Table"]
+    return description
+
+
+async def _created(table: Table) -> dict[str, Any]:
+    """Make the table; ``{}`` if another process is at it."""
+    try:
+        await table.call(
+            "create_table",
+            AttributeDefinitions=[{"AttributeName": KEY, "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": KEY, "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+    except ClientError as exc:
+        if _code(exc) != "ResourceInUseException":
+            raise
+        return {}
+    return await _described(table)
 
 
 def _check_key(name: str, description: dict[str, Any]) -> None:
@@ -86,28 +102,32 @@ def _check_key(name: str, description: dict[str, Any]) -> None:
 
 
 async def _enable_ttl(table: Table) -> None:
+    refusal: ClientError | None = None
     while True:
         ttl = (await table.call("describe_time_to_live"))["TimeToLiveDescription"]
-        if ttl["TimeToLiveStatus"] != "DISABLED":
-            attribute = ttl.get("AttributeName")
-            if attribute != TTL_ATTRIBUTE:
-                raise ValueError(
-                    f"table {table.name!r} has its time to live on the attribute {attribute!r}; "
-                    f"sessions keep theirs in {TTL_ATTRIBUTE!r}"
-                )
-            if ttl["TimeToLiveStatus"] != "DISABLING":
-                return
+        status, attribute = ttl["TimeToLiveStatus"], ttl.get("AttributeName")
+        if status != "DISABLED" and attribute != TTL_ATTRIBUTE:
+            raise ValueError(
+                f"table {table.name!r} has its time to live on the attribute {attribute!r}; "
+                f"sessions keep theirs in {TTL_ATTRIBUTE!r}"
+            )
+        if status in {"ENABLED", "ENABLING"}:
+            return
+        if status == "DISABLING":
             await asyncio.sleep(POLL_SECONDS)
             continue
+        if refusal:
+            raise refusal
         try:
             await table.call(
                 "update_time_to_live",
                 TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
             )
         except ClientError as exc:
-            # Another process was first. Whether it did the same, the next look says.
-            if "already enabled" not in str(exc):
-                raise
+            # Another process may have been first. Whether it did the same, the next look says.
+            refusal = exc
+        else:
+            return
 
 
 def _code(error: ClientError) -> str:

@@ -11,7 +11,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from openai_agents_session.dynamodb._head import moment
+from openai_agents_session.dynamodb._head import MOST_WRITES, moment
 
 if TYPE_CHECKING:
     from openai_agents_session.dynamodb._head import Attribute, Head, Token
@@ -41,7 +41,7 @@ def extension(
         lasting = "(attribute_not_exists(#pages) OR #pages_until >= :ttl)"
     condition = (
         "attribute_not_exists(#session_id) OR NOT contains(#writes, :token) "
-        "AND #writes_since < :stamp AND #bytes <= :room "
+        "AND #writes_since < :stamp AND #bytes <= :room AND size(#writes) <= :most "
         f"AND (attribute_not_exists(#ttl) OR #ttl > :now) AND {lasting}"
     )
     update = (
@@ -63,6 +63,7 @@ def extension(
         ":count": number(len(records)),
         ":size": number(size),
         ":room": number(page_bytes - size),
+        ":most": number(MOST_WRITES),
         ":moment": {"S": moment(token.stamp)},
         ":stamp": number(token.stamp),
         ":token": {"B": bytes(token)},
@@ -83,7 +84,11 @@ def takes(head: Head, size: int, page_bytes: int, ttl: int | None) -> bool:
     else:
         lasting = head.pages_until is None or head.pages_until >= (head.ttl or math.inf)
     return (
-        head.version is not None and not head.expired and head.size + size <= page_bytes and lasting
+        head.version is not None
+        and not head.expired
+        and head.size + size <= page_bytes
+        and len(head.writes) <= MOST_WRITES
+        and lasting
     )
 
 
