@@ -34,10 +34,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what needs an emulator on all of them, or on the EMULATORS of its class or module."""
+    """Run what needs an emulator on all, or on the EMULATORS of it, its class or its module."""
     if "emulator" in metafunc.fixturenames:
         chosen = getattr(metafunc.module, "EMULATORS", emulators.names())
         chosen = getattr(metafunc.cls, "EMULATORS", chosen)
+        chosen = getattr(metafunc.function, "EMULATORS", chosen)
         metafunc.parametrize("emulator", chosen, indirect=True, scope="session")
 
 

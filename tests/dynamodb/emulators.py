@@ -22,7 +22,7 @@ import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from aiobotocore.session import AioSession
     from moto.server import ThreadedMotoServer
+
+_Test = TypeVar("_Test", bound="Callable[..., Any]")
 
 REGION = "eu-central-1"
 INSTALL_SECONDS = 540.0  # a slow network; DynamoDB Local is 50 MB in eighty files
@@ -101,6 +103,16 @@ def best() -> list[str]:
     return names()[-1:]
 
 
+def run_on(chosen: list[str]) -> Callable[[_Test], _Test]:
+    """Run a test on these emulators, whatever its class or module says."""
+
+    def mark(test: _Test) -> _Test:
+        setattr(test, "EMULATORS", chosen)  # noqa: B010 - a function has no such attribute
+        return test
+
+    return mark
+
+
 def external_local() -> str:
     """The URL of a DynamoDB Local that somebody else runs; empty if nobody does."""
     return os.environ.get("DYNAMODB_LOCAL_URL", "").rstrip("/")
@@ -131,14 +143,15 @@ def create_client(url: str, **config: Any) -> AbstractAsyncContextManager[Any]:
 
 async def create_table(client: Any, name: str) -> None:
     """Create a table as sessions need it, without the library, and wait until it is active."""
-    await client.create_table(
+    answer = await client.create_table(
         TableName=name,
         KeySchema=[{"AttributeName": "session_id", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "session_id", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    waiter = client.get_waiter("table_exists")
-    await waiter.wait(TableName=name, WaiterConfig={"Delay": 0.01, "MaxAttempts": 1000})
+    if answer["TableDescription"]["TableStatus"] != "ACTIVE":  # on dynalite alone
+        waiter = client.get_waiter("table_exists")
+        await waiter.wait(TableName=name, WaiterConfig={"Delay": 0.01, "MaxAttempts": 1000})
 
 
 def forget_machine_settings() -> None:

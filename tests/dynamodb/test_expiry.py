@@ -249,6 +249,7 @@ async def test_session_without_ttl_leaves_a_foreign_one(store: Store, write: str
     ("first", "second"),
     [(1000, 10**6), (10**6, 1000), (None, 1000), (1000, None), (86_400, 90_000), (1, 10**10)],
 )
+@emulators.run_on(emulators.best())
 async def test_pages_outlive_sessions_of_any_time(
     store: Store, first: int | None, second: int | None, write: str
 ) -> None:
@@ -268,6 +269,7 @@ async def test_pages_outlive_sessions_of_any_time(
 @pytest.mark.parametrize("write", ["add", "add a lot", "pop", "replace"])
 @pytest.mark.parametrize("ttl_seconds", [None, 1000])
 @pytest.mark.parametrize("change", ["removed", "moved far away", "moved near"])
+@emulators.run_on(emulators.best())
 async def test_pages_outlive_a_time_that_others_change(
     store: Store, change: str, ttl_seconds: int | None, write: str
 ) -> None:

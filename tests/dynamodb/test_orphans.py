@@ -194,6 +194,7 @@ async def run(*arguments: str) -> str:
     return await asyncio.to_thread(program)
 
 
+@emulators.run_on(emulators.best())
 async def test_program(emulator: Emulator, store: Store) -> None:
     """``python -m openai_agents_session.dynamodb`` counts, keeps the young and deletes."""
     await store.session(page_bytes=SMALLEST).add_items(PAGED)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 EMULATORS = emulators.servers()
 
-EXAMPLES = 10
+EXAMPLES = 6
 SIZES = st.sampled_from([1, 20, 300, 1200, 3000, 4040, 4100, 9000])
 BATCHES = st.lists(SIZES, max_size=6)
 SEVERAL = st.integers(0, 2)
