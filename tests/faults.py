@@ -14,7 +14,7 @@ import socket
 import struct
 from collections import Counter, deque
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -47,8 +47,66 @@ def first(losses: int) -> Iterator[bool]:
     yield from repeat(False)
 
 
-class FaultyProxy:
-    """Stands before a server on a port of its own.
+class Proxy:
+    """Accepts connections on a port of its own; a base for proxies of any protocol.
+
+    Args:
+        reset: cut with RST, as a crash does; otherwise with FIN, as a restart does.
+    """
+
+    LIMIT: ClassVar[int] = 2**16
+    """How many bytes are read ahead of a client at most."""
+
+    def __init__(self, *, reset: bool = False) -> None:
+        self.port = 0
+        self._reset = reset
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._bugs: list[Exception] = []
+        """Errors of the proxy's own, of which the first is raised when it closes."""
+
+    async def __aenter__(self) -> Self:
+        self._listener = await asyncio.start_server(self._accept, HOST, 0, limit=self.LIMIT)
+        self.port = self._listener.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._listener.wait_closed()
+        if self._bugs:
+            raise self._bugs[0]
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # Also after one that was cancelled before it began; then nobody waits for the rest.
+        task.add_done_callback(
+            lambda task: writer.transport.abort() if task.cancelled() else writer.close()
+        )
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection; it is closed afterwards."""
+        raise NotImplementedError
+
+    def _cut_off(self, client: asyncio.StreamWriter) -> None:
+        if self._reset:
+            ends: socket.socket = client.get_extra_info("socket")
+            ends.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.transport.abort()
+        else:
+            client.close()
+
+
+class FaultyProxy(Proxy):
+    """Stands before a server, and loses answers.
 
     Args:
         server: where it forwards to.
@@ -65,22 +123,18 @@ class FaultyProxy:
         reset: bool = False,
         before_cut: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        super().__init__(reset=reset)
         self.losses = iter(losses)
         self.cuts = 0
         self.writes = 0
         """Writes that the server has answered, lost answers included, errors not."""
         self.requests: Counter[str] = Counter()
         self.host = HOST
-        self.port = 0
         self._server = server
-        self._reset = reset
         self._before_cut = before_cut
         self._answers_flow = asyncio.Event()
         self._answers_flow.set()
         self._held = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._bugs: list[Exception] = []
 
     @property
     def url(self) -> str:
@@ -100,33 +154,6 @@ class FaultyProxy:
         """Wait until an answer has arrived from the server and is kept back."""
         await self._held.wait()
 
-    async def __aenter__(self) -> Self:
-        self._listener = await asyncio.start_server(self._accept, self.host, 0)
-        self.port = self._listener.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._listener.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for writer in self._writers:  # of tasks that did not come to their end
-            writer.close()
-        await self._listener.wait_closed()
-        if self._bugs:
-            raise self._bugs[0]
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        task = asyncio.ensure_future(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward in both directions until either side ends or the proxy cuts."""
         try:
@@ -134,9 +161,7 @@ class FaultyProxy:
                 self._server.host, self._server.port
             )
         except OSError:  # the server is down: the client sees its connection end
-            self._close(writer)
             return
-        self._writers.add(to_server)
         asked: deque[bytes] = deque()  # the commands whose answers are outstanding
         ways = [
             asyncio.ensure_future(self._forward_requests(reader, to_server, asked)),
@@ -145,18 +170,14 @@ class FaultyProxy:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._close(writer, to_server)
+            writer.close()
+            to_server.close()
             for way in ways:
                 way.cancel()
             for outcome in await asyncio.gather(*ways, return_exceptions=True):
                 # An end that broke off is as intended; anything else is the proxy's own.
                 if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
                     self._bugs.append(outcome)
-
-    def _close(self, *writers: asyncio.StreamWriter) -> None:
-        for writer in writers:
-            writer.close()
-            self._writers.discard(writer)
 
     async def _forward_requests(
         self, client: asyncio.StreamReader, server: asyncio.StreamWriter, asked: deque[bytes]
@@ -194,12 +215,7 @@ class FaultyProxy:
         self.cuts += 1
         if self._before_cut is not None:
             await self._before_cut()
-        if self._reset:
-            ends: socket.socket = client.get_extra_info("socket")
-            ends.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.transport.abort()
-        else:
-            client.write_eof()
+        self._cut_off(client)
 
 
 def _frames(unread: bytearray) -> Iterator[bytes]:

@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import socket
-import struct
 from collections import Counter
 from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
@@ -25,13 +23,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from tests.dynamodb.emulators import create_client
+from tests.faults import Proxy
 from tests.servers import HOST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from types import TracebackType
-
-    from typing_extensions import Self
 
 WRITES = frozenset({"UpdateItem", "PutItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"})
 PATIENCE = 60.0
@@ -163,8 +159,8 @@ async def behind(
         yield proxy, client
 
 
-class FaultyHTTPProxy:
-    """Stands before an emulator on a port of its own.
+class FaultyHTTPProxy(Proxy):
+    """Stands before an emulator, and makes faults.
 
     Args:
         url: where it forwards to.
@@ -172,13 +168,10 @@ class FaultyHTTPProxy:
         reset: cut with RST, as a crash does; otherwise with FIN, as a restart does.
     """
 
-    def __init__(
-        self,
-        url: str,
-        plan: Plan = no_faults,
-        *,
-        reset: bool = False,
-    ) -> None:
+    LIMIT = LONGEST
+
+    def __init__(self, url: str, plan: Plan = no_faults, *, reset: bool = False) -> None:
+        super().__init__(reset=reset)
         parts = urlsplit(url)
         self.plan = plan
         self.requests: Counter[str] = Counter()
@@ -189,14 +182,10 @@ class FaultyHTTPProxy:
         """Lost answers that said the request was executed; the others were errors."""
         self.connections = 0
         """How many connections clients have opened."""
-        self.port = 0
         self._host, self._target_port = parts.hostname or HOST, parts.port or 80
-        self._reset = reset
         self._released = asyncio.Event()
         self._waiting = 0
         self._changed = asyncio.Condition()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._bugs: list[Exception] = []
 
     @property
     def url(self) -> str:
@@ -220,34 +209,9 @@ class FaultyHTTPProxy:
 
         await asyncio.wait_for(wait(), PATIENCE)
 
-    async def __aenter__(self) -> Self:
-        self._listener = await asyncio.start_server(self._accept, HOST, 0, limit=LONGEST)
-        self.port = self._listener.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._listener.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._listener.wait_closed()
-        if self._bugs:
-            raise self._bugs[0]
-
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        task = asyncio.ensure_future(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        # Also after one that was cancelled before it began; then nobody waits for the rest.
-        task.add_done_callback(
-            lambda task: writer.transport.abort() if task.cancelled() else writer.close()
-        )
+        super()._accept(reader, writer)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request after the other until either side ends or the proxy cuts."""
@@ -268,7 +232,7 @@ class FaultyHTTPProxy:
         if fault.kind != "none":
             self.faults[fault.kind] += 1
         if fault.kind == "cut before":
-            self._cut(client)
+            self._cut_off(client)
             return False
         if fault.kind == "refuse":
             if fault.done:
@@ -281,7 +245,7 @@ class FaultyHTTPProxy:
             await self._hold(fault.event)
         if fault.kind in {"lose answer", "lose late"}:
             self.lost_successes += answer.status == HTTPStatus.OK
-            self._cut(client)
+            self._cut_off(client)
             return False
         if fault.event is not None and fault.kind == "delay answer":
             await self._hold(fault.event)
@@ -312,14 +276,6 @@ class FaultyHTTPProxy:
         if answer is None:
             raise ConnectionError("the emulator closed the connection without an answer")
         return answer
-
-    def _cut(self, client: asyncio.StreamWriter) -> None:
-        if self._reset:
-            ends: socket.socket = client.get_extra_info("socket")
-            ends.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.transport.abort()
-        else:
-            client.close()
 
 
 @dataclass(frozen=True)
