@@ -45,7 +45,6 @@ NOT_RUN = "<!-- not run -->"
 INCLUDE = '--8<-- "'
 ADDRESS = "redis://localhost:6379"
 TABLE = "agent_sessions"
-# The command that makes a page's tables, before its Python is run.
 MIGRATION = re.compile(
     r"^python (-m openai_agents_session\.database upgrade --url sqlite\S+)", re.MULTILINE
 )
@@ -66,6 +65,12 @@ def blocks(page: Path) -> list[Block]:
         for match in found
         if not text[: match.start()].rstrip().endswith(NOT_RUN)
     ]
+
+
+def migration(page: Path) -> list[str]:
+    """Return the command that makes the page's tables, before its Python is run."""
+    command = MIGRATION.search(page.read_text(encoding="utf-8"))
+    return command[1].split() if command else []
 
 
 def local_model() -> Model:
@@ -133,8 +138,8 @@ def page_names(
 
 async def run_page(page: Path, names: dict[str, Any], server: RedisServer) -> None:
     """Run a page's blocks one after the other, as a reader would."""
-    if command := MIGRATION.search(page.read_text(encoding="utf-8")):
-        process = await asyncio.create_subprocess_exec(sys.executable, *command[1].split())
+    if command := migration(page):
+        process = await asyncio.create_subprocess_exec(sys.executable, *command)
         assert await process.wait() == 0
     for block in blocks(page):
         if INCLUDE in block.code:
