@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,8 +72,21 @@ PRINTS = {
         "large:     5000000 characters",
         "cleared:   [] - popped: None",
     ],
+    "database_basics.py": [
+        "all:       ['one', 'two', 'three']",
+        "newest 2:  ['two', 'three']",
+        "popped:    three",
+        """stored:    [('user', "Bob's"), ('user', 'one'), ('assistant', 'two')]""",
+        "replaced:  ['a summary']",
+        "listed:    [('Numbers', 'Some of them')]",
+        "cleared:   [] - popped: None",
+        "deleted:   0 left",
+    ],
     "shared_client.py": ["user0: Your name is user0.", "20 of 20 users were recognised"],
 }
+
+ELSEWHERE = {"dynamodb_basics.py", "database_basics.py"}
+"""Those that need no Redis, but something else."""
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +108,8 @@ def run(*command: str | Path, status: int = 0, **environment: str) -> str:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in {"OPENAI_API_KEY", "REDIS_URL", "SESSION_KEY", "XDG_CACHE_HOME"}
+        if name
+        not in {"OPENAI_API_KEY", "REDIS_URL", "DATABASE_URL", "SESSION_KEY", "XDG_CACHE_HOME"}
         and not name.startswith(("AWS_", "DYNAMODB_"))
     }
     kept |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
@@ -121,7 +137,7 @@ def assert_in_order(parts: list[str], text: str) -> None:
         rest = rest.partition(part)[2]
 
 
-@pytest.mark.parametrize("name", sorted(PRINTS.keys() - {"dynamodb_basics.py"}))
+@pytest.mark.parametrize("name", sorted(PRINTS.keys() - ELSEWHERE))
 def test_an_example_does_what_it_says(name: str, server: RedisServer) -> None:
     """It prints what it is about, can be run again, and leaves no conversation behind."""
     for _ in range(2 if name == "redis_basics.py" else 1):
@@ -143,6 +159,18 @@ async def test_an_example_on_dynamodb_does_what_it_says(emulator: Emulator) -> N
     async with emulators.create_client(emulator.url) as client:
         assert (await client.scan(TableName="agent_sessions"))["Items"] == []
         await client.delete_table(TableName="agent_sessions")
+
+
+@pytest.mark.database
+def test_an_example_in_sql_does_what_it_says(tmp_path: Path) -> None:
+    """It makes its tables where there are none, can be run again, and leaves nothing in them."""
+    file = tmp_path / "basics.db"
+    for url in (f"sqlite+aiosqlite:///{file}", f"sqlite+aiosqlite:///{file}", None):
+        printed = run(EXAMPLES / "database_basics.py", **({"DATABASE_URL": url} if url else {}))
+        assert_in_order(PRINTS["database_basics.py"], printed)
+    with closing(sqlite3.connect(file)) as database:
+        for table in ("user_account", "agent_session", "session_message"):
+            assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
 def test_the_example_test_suite_passes() -> None:
