@@ -187,8 +187,8 @@ async def test_the_quick_start_of_the_readme_remembers(
     page = ROOT / "README.md"
     assert any(ADDRESS in block.code for block in blocks(page))
     await run_page(page, page_names, server)
-    _, on_redis, _, on_dynamodb, _, in_sql = capsys.readouterr().out.splitlines()
-    assert on_redis == on_dynamodb == in_sql == "Your name is Ada."
+    _, on_redis, _, on_dynamodb, _, in_sql, over_http = capsys.readouterr().out.splitlines()
+    assert on_redis == on_dynamodb == in_sql == over_http == "Your name is Ada."
     assert server.call("LLEN", "openai_agents_session:user-123") == 4
     assert 0 < server.call("TTL", "openai_agents_session:user-123") <= 3600
     (item,) = (await dynamodb.scan(TableName=TABLE))["Items"]
