@@ -163,11 +163,11 @@ async def test_an_example_on_dynamodb_does_what_it_says(emulator: Emulator) -> N
 
 @pytest.mark.database
 def test_an_example_in_sql_does_what_it_says(tmp_path: Path) -> None:
-    """It makes its tables where there are none, can be run again, and leaves nothing in them."""
+    """It makes its tables in memory, or where it is told, and leaves nothing in them."""
     file = tmp_path / "basics.db"
-    for url in (f"sqlite+aiosqlite:///{file}", f"sqlite+aiosqlite:///{file}", None):
-        printed = run(EXAMPLES / "database_basics.py", **({"DATABASE_URL": url} if url else {}))
-        assert_in_order(PRINTS["database_basics.py"], printed)
+    assert_in_order(PRINTS["database_basics.py"], run(EXAMPLES / "database_basics.py"))
+    printed = run(EXAMPLES / "database_basics.py", DATABASE_URL=f"sqlite+aiosqlite:///{file}")
+    assert_in_order(PRINTS["database_basics.py"], printed)
     with closing(sqlite3.connect(file)) as database:
         for table in ("user_account", "agent_session", "session_message"):
             assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
@@ -183,7 +183,7 @@ def test_the_example_test_suite_passes() -> None:
 def test_every_example_is_run() -> None:
     """A new example comes with its line above."""
     elsewhere = {"local_model.py", "testing_your_app.py", "quickstart.py"}
-    elsewhere |= {"quickstart_redis.py", "quickstart_dynamodb.py"}
+    elsewhere |= {"quickstart_redis.py", "quickstart_dynamodb.py", "quickstart_database.py"}
     elsewhere.add("litestar_app.py")  # by tests/litestar
     assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTS, *elsewhere}
 
@@ -212,8 +212,8 @@ def assert_conversed(printed: str, before: int, after: int, store: str = "Redis"
     assert f"{after}. assistant             {RECALLED}  (" in stored
     assert re.search(r"function_call_output  \w+: .* °C  \(\d+ bytes\)", stored)
     ttl = re.search(r"Remaining TTL: (\d+) s", stored)
-    assert ttl is not None
-    assert 86_000 < int(ttl[1]) <= 86_400
+    assert (ttl is None) == (store == "SQL")  # where nothing expires
+    assert ttl is None or 86_000 < int(ttl[1]) <= 86_400
 
 
 def test_the_quick_start_on_your_redis(server: RedisServer) -> None:
@@ -297,4 +297,32 @@ def test_the_quick_start_without_an_answer_from_dynamodb() -> None:
         DYNAMODB_ENDPOINT_URL="http://127.0.0.1:1",
     )
     assert "No DynamoDB answers there." in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.database
+def test_the_quick_start_in_sql(tmp_path: Path) -> None:
+    """Its file outlives it: the next run goes on with the conversation."""
+    quickstart = [EXAMPLES / "quickstart.py", "--backend", "database", "--session-id", "mine"]
+    file = tmp_path / "openai-agents-session" / "quickstart.db"
+    for before, after in [(0, 10), (10, 18)]:
+        printed = run(*quickstart, XDG_CACHE_HOME=str(tmp_path))
+        assert f"SQL: SQLite; its data lies in {file}\n" in printed
+        assert_conversed(printed, before, after, "SQL")
+        assert "   session_name  Quick start\n" in printed
+        with closing(sqlite3.connect(file)) as database:
+            counted = database.execute("SELECT count(*) FROM session_message").fetchone()
+        assert counted == (after,)
+
+
+@pytest.mark.database
+def test_the_quick_start_without_an_answer_from_a_database() -> None:
+    """It says so in a line, and does not print the password that is in the URL."""
+    printed = run(
+        *(EXAMPLES / "quickstart.py", "--backend", "database"),
+        status=1,
+        DATABASE_URL="postgresql+asyncpg://me:a-password@127.0.0.1:1/name",
+    )
+    assert "No database answers there." in printed
+    assert "a-password" not in printed
     assert "Traceback" not in printed
