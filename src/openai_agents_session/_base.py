@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import sys
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 MAX_TTL = 10**10
 """Seconds, over 300 years: stores compute the moment of expiry and fail beyond their range."""
+
+RETRY_SECONDS = 1.0
+"""How long this library tries again, after the client library has given up for the first time."""
 
 SETTLE_SECONDS = 5.0
 """How long a cancelled caller waits at most for a write that it had begun."""
@@ -177,6 +182,41 @@ async def settle(write: Awaitable[_T], cancellation: asyncio.CancelledError | No
     if not task.cancelled():
         task.exception()  # marks it as seen: the caller is told of the cancellation alone
     raise cancellation
+
+
+class Pauses:
+    """Time between attempts: each pause longer, and not in step with other writers.
+
+    Args:
+        first: seconds of the first pause at most.
+        longest: seconds of any later one at most.
+    """
+
+    def __init__(self, first: float, longest: float) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+        self._first = first
+        self._longest = longest
+        self._pause = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first attempt began."""
+        return self._clock() - self._began
+
+    async def wait(self) -> None:
+        """Wait for the next attempt; not at all for the first."""
+        if self._pause:
+            await asyncio.sleep(self._pause * random.random())  # noqa: S311 - no secret
+        self._pause = min(2 * self._pause or self._first, self._longest)
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Say more about an error without making another one of it."""
+    if sys.version_info >= (3, 11):
+        error.add_note(note)
+    else:  # notes are not printed there
+        error.args = (f"{error.args[0]}\n{note}", *error.args[1:])
 
 
 def _checked_session_id(session_id: str) -> str:

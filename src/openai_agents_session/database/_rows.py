@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agents import TResponseInputItem
-    from sqlalchemy.engine import Dialect
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from openai_agents_session.database._attempts import Transaction
     from openai_agents_session.database._items import Texts
     from openai_agents_session.database._statements import Statements
 
@@ -47,10 +48,14 @@ class Name:
 class Rows:
     """One conversation in one transaction."""
 
-    session: AsyncSession
-    dialect: Dialect
+    transaction: Transaction
     sql: Statements
     name: Name
+
+    @property
+    def session(self) -> AsyncSession:
+        """The transaction's session."""
+        return self.transaction.session
 
     async def stored(self) -> Sequence[Any]:
         """Return every stored item, oldest first."""
@@ -77,13 +82,17 @@ class Rows:
             "more": more,
         }
         row = (await self.session.execute(self.sql.open, parameters)).one()
+        self.transaction.number = row.number
         return row.id, row.last_position
 
     async def lock(self, more: int = 0) -> tuple[Any, int] | None:
         """Do the same where there is a row; return None where there is none."""
         parameters = {**self.name.parameters, "now": _now(), "more": more}
         row = (await self.session.execute(self.sql.lock, parameters)).first()
-        return None if row is None else (row.id, row.last_position)
+        if row is None:
+            return None
+        self.transaction.number = row.number
+        return row.id, row.last_position
 
     async def change(self, key: Any, values: dict[str, Any]) -> None:
         """Set columns of the row."""
@@ -94,13 +103,14 @@ class Rows:
         if not texts:
             return
         now, before = _now(), last - len(texts)
-        if self.dialect.name == "postgresql":
+        if self.transaction.dialect.name == "postgresql":
             columns = dict(zip(COLUMNS, map(list, zip(*texts, strict=True)), strict=True))
             ids = [each.hex() for each in random_ids(len(texts))]
             parameters = {**columns, "id": ids, "key": key, "before": before, "now": now}
             await self.session.execute(self.sql.add, parameters)
+            self.transaction.agrees = partial(self._has, key, last, ids[-1])
             return
-        batch = self.sql.batch(self.dialect)
+        batch = self.sql.batch(self.transaction.dialect)
         connection = await self.session.connection({"clause": self.sql.add})
         rows = batch.rows(texts, batch.key_of(key), before, batch.time_of(now))
         if batch.statement:
@@ -116,13 +126,18 @@ class Rows:
     async def pop(self, key: Any) -> Any:
         """Remove the newest message and return what is stored of it; None where there is none."""
         row = (await self.session.execute(self.sql.pop, {"key": key})).first()
-        return None if row is None else row.stored or b""
+        if row is None:
+            return None
+        self.transaction.agrees = partial(self._has_not, row.id)
+        return row.stored or b""
 
     async def remove(self, key: Any, keys: list[Any]) -> None:
         """Remove these messages."""
         for start in range(0, len(keys), _CHUNK):
             chunk = {"key": key, "keys": keys[start : start + _CHUNK]}
             await self.session.execute(self.sql.remove, chunk)
+        if keys:
+            self.transaction.agrees = partial(self._has_not, keys[-1])
 
     async def tail(self, key: Any, wanted: int) -> Sequence[Any]:
         """Return the newest messages, the newest first: ``id``, ``stored``, ``position``."""
@@ -145,6 +160,16 @@ class Rows:
             await self.remove(key, stale)
             if len(stale) < step:
                 return
+
+    async def _has(self, key: Any, position: int, message: str, session: AsyncSession) -> bool:
+        """Whether a message is where it was put, or may have been and is removed."""
+        parameters = {"key": key, "position": position, "message": message}
+        row = (await session.execute(self.sql.at, parameters)).first()
+        return row is None or (row.last_position >= position and row.same is not False)
+
+    async def _has_not(self, message: Any, session: AsyncSession) -> bool:
+        """Whether a message is removed."""
+        return await session.scalar(self.sql.has, {"message": message}) is None
 
 
 def _now() -> datetime:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from agents.memory.session_settings import resolve_session_limit
-from sqlalchemy.exc import DBAPIError
 
 from openai_agents_session._base import BaseSession, CompactionSnapshot
+from openai_agents_session.database._attempts import is_lost
 from openai_agents_session.database._checks import (
     checked_flag,
     checked_text,
@@ -224,10 +224,8 @@ class DatabaseSession(BaseSession):
         """
         try:
             await self._rows.exists()
-        except OSError:  # asyncpg's way to say that nobody listens
-            return False
-        except DBAPIError as error:
-            if error.connection_invalidated:
+        except Exception as error:
+            if is_lost(error):
                 return False
             raise
         return True

@@ -21,12 +21,14 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    null,
     select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import UserDefinedType
 
+from openai_agents_session.database._attempts import NUMBER
 from openai_agents_session.database._items import COLUMNS
 
 if TYPE_CHECKING:
@@ -83,16 +85,16 @@ class Statements:
         # loss. SQLite keeps it as text, which need not be UTF-8 if another program wrote it,
         # and a cast to JSON would make a number of it.
         if dialect == "sqlite":
-            upsert, stored = sqlite.insert, cast(m.extra_data, LargeBinary)
+            upsert, stored, number = sqlite.insert, cast(m.extra_data, LargeBinary), null()
         else:
-            upsert, stored = postgresql.insert, cast(m.extra_data, Text)
+            upsert, stored, number = postgresql.insert, cast(m.extra_data, Text), NUMBER
         stored = stored.label("stored")
         mine = (s.user_id == bindparam("owner")) & (s.session_id == bindparam("name"))
         touched = {
             "updated_at": bindparam("now"),
             "last_position": s.last_position + bindparam("more"),
         }
-        returned = (s.id, s.last_position)
+        returned = (s.id, s.last_position, number.label("number"))
 
         # A subquery, and no join: then the index gives the newest in order, however long the
         # conversation is.
@@ -135,7 +137,7 @@ class Statements:
 
         in_session = m.agent_session_id == bindparam("key")
         last = select(m.id).where(in_session).order_by(m.position.desc()).limit(1).scalar_subquery()
-        self.pop = delete(messages).where(m.id == last).returning(stored)
+        self.pop = delete(messages).where(m.id == last).returning(m.id, stored)
         self.clear = delete(messages).where(in_session)
         chosen = m.id.in_(bindparam("keys", expanding=True))
         self.remove = delete(messages).where(in_session, chosen)
@@ -150,6 +152,14 @@ class Statements:
             .where(in_session)
             .order_by(m.position.desc())
             .limit(bindparam("wanted"))
+        )
+        self.has = select(m.id).where(m.id == bindparam("message"))
+        same = m.id == cast(bindparam("message", type_=Text()), m.id.type)
+        here = (m.agent_session_id == s.id) & (m.position == bindparam("position"))
+        self.at = (
+            select(s.last_position, same.label("same"))
+            .select_from(sessions.outerjoin(messages, here))
+            .where(s.id == bindparam("key"))
         )
 
     def change(self, values: dict[str, Any]) -> Any:

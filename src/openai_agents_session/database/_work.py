@@ -5,6 +5,8 @@
       transaction                    for each other
     an AsyncSession, in one          a savepoint; the commit is the caller's
 
+Where the transaction is ours, a connection that breaks costs another attempt, and no error.
+
 A write on SQLite begins with ``BEGIN IMMEDIATE``, so that it waits for other writers at its
 start and nowhere else. Python's driver begins transactions late and a savepoint outside of
 one would commit on its release; so the driver is asked, and not SQLAlchemy, whether it is in
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -22,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_ses
 from sqlalchemy.pool import StaticPool
 
 from openai_agents_session._base import settle
+from openai_agents_session.database._attempts import Transaction, attempt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -29,8 +33,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 _T = TypeVar("_T")
-Unit: TypeAlias = "Callable[[AsyncSession, Dialect], Awaitable[_T]]"
-"""What is to be done, with a session on a database of that dialect."""
+Unit: TypeAlias = "Callable[[Transaction], Awaitable[_T]]"
+"""What is to be done in a transaction; more than once if the connection breaks."""
 
 DIALECTS = ("postgresql", "sqlite")
 
@@ -57,41 +61,56 @@ class Work:
 
     async def read(self, unit: Unit[_T]) -> _T:
         """Run a unit that only reads."""
-        if isinstance(self._source, AsyncSession):
-            async with _lock(self._source):
-                # Cancelled in the middle, a query would take the caller's connection with it.
-                return await settle(self._in_session(self._source, unit, writes=False))
-        async with self._source() as session, self._alone(session):
-            return await unit(session, self._dialect(session))
+        return await self._run(unit, writes=False)
 
     async def write(self, unit: Unit[_T]) -> _T:
-        """Run a unit whole or not at all; once begun, it ends before a cancellation arrives."""
+        """Run a unit whole or not at all."""
+        return await self._run(unit, writes=True)
+
+    async def _run(self, unit: Unit[_T], *, writes: bool) -> _T:
+        """Run a unit, which ends before a cancellation arrives.
+
+        A read does so too: cancelled in the middle, it would take the connection with it.
+        """
         if isinstance(self._source, AsyncSession):
             async with _lock(self._source):
-                return await settle(self._in_session(self._source, unit, writes=True))
-        return await settle(self._in_own_session(self._source, unit))
-
-    async def _in_own_session(self, make: async_sessionmaker[Any], unit: Unit[_T]) -> _T:
-        async with make() as session, self._alone(session), session.begin():
-            dialect = self._dialect(session)
-            await self._begin(session, dialect, own=True)
-            return await unit(session, dialect)
+                return await settle(self._in_session(self._source, unit, writes=writes))
+        return await settle(attempt(partial(self._own, self._source), unit, writes=writes))
 
     async def _in_session(self, session: AsyncSession, unit: Unit[_T], *, writes: bool) -> _T:
+        if not session.in_transaction():
+            return await attempt(partial(self._free, session), unit, writes=writes)
+        # Begun by the caller: every one of ours has ended.
         dialect = self._dialect(session)
-        if session.in_transaction():  # begun by the caller: every one of ours has ended
+        if not writes:
+            return await unit(Transaction(session, dialect))
+        await self._begin(session, dialect, own=False)
+        async with session.begin_nested():
+            return await unit(Transaction(session, dialect))
+
+    @asynccontextmanager
+    async def _own(
+        self, make: async_sessionmaker[Any], *, writes: bool
+    ) -> AsyncGenerator[Transaction]:
+        async with make() as session, self._alone(session):
+            dialect = self._dialect(session)
             if not writes:
-                return await unit(session, dialect)
-            await self._begin(session, dialect, own=False)
-            async with session.begin_nested():
-                return await unit(session, dialect)
+                yield Transaction(session, dialect)
+                return
+            async with session.begin():
+                await self._begin(session, dialect, own=True)
+                yield Transaction(session, dialect)
+
+    @asynccontextmanager
+    async def _free(self, session: AsyncSession, *, writes: bool) -> AsyncGenerator[Transaction]:
+        dialect = self._dialect(session)
         sync = session.sync_session
         expires, sync.expire_on_commit = sync.expire_on_commit, False
         try:  # a commit that the caller did not ask for must not expire the caller's objects
             async with session.begin():
                 if writes:
                     await self._begin(session, dialect, own=True)
-                return await unit(session, dialect)
+                yield Transaction(session, dialect)
         finally:
             sync.expire_on_commit = expires
 

@@ -11,6 +11,7 @@ from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from sqlalchemy import delete, func, select, update
 
+from openai_agents_session.database._attempts import NUMBER, Transaction
 from openai_agents_session.database._checks import checked_text, checked_user_id
 from openai_agents_session.database._session import DatabaseSession
 from openai_agents_session.database._statements import tables_of
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from sqlalchemy import ColumnElement
-    from sqlalchemy.engine import Dialect
-    from sqlalchemy.ext.asyncio import AsyncSession
 
 _CHUNK = 500
 """Keys in one statement: SQLite of old takes 999 parameters."""
@@ -109,7 +108,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         conditions = self._matching(user_id, is_active, search)
         newest_first: list[Any] = [(self._model.updated_at, True), (self._model.id, True)]
 
-        async def unit(_: AsyncSession, __: Dialect) -> Sequence[AgentSession]:
+        async def unit(_: Transaction) -> Sequence[AgentSession]:
             page = LimitOffset(limit, offset)
             return await self.repository.get_many(*conditions, page, order_by=newest_first)
 
@@ -126,8 +125,8 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         conditions = self._matching(user_id, is_active, search)
         query = select(func.count()).select_from(self._model).where(*conditions)
 
-        async def unit(session: AsyncSession, _: Dialect) -> int:
-            return await session.scalar(query) or 0
+        async def unit(transaction: Transaction) -> int:
+            return await transaction.session.scalar(query) or 0
 
         return await self._work.read(unit)
 
@@ -140,7 +139,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             advanced_alchemy.exceptions.NotFoundError: the user has none of this id.
         """
 
-        async def unit(_: AsyncSession, __: Dialect) -> AgentSession:
+        async def unit(_: Transaction) -> AgentSession:
             return await self.repository.get_one(*self._mine(session_id, user_id))
 
         return await self._work.read(unit)
@@ -244,8 +243,9 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             .execution_options(populate_existing=True)
         )
 
-        async def unit(session: AsyncSession, _: Dialect) -> AgentSession:
-            changed = (await session.scalars(statement)).one_or_none()
+        async def unit(transaction: Transaction) -> AgentSession:
+            # Without its number: what is done twice here is as if it was done once.
+            changed = (await transaction.session.scalars(statement)).one_or_none()
             if changed is None:
                 raise NotFoundError("there is no such conversation")
             return changed
@@ -258,8 +258,11 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         # Locked, so that one that is written to meanwhile is looked at again and may stay.
         chosen = select(sessions.c.id).where(*conditions).with_for_update()
 
-        async def unit(session: AsyncSession, _: Dialect) -> int:
+        async def unit(transaction: Transaction) -> int:
+            session = transaction.session
             keys = (await session.scalars(chosen)).all()
+            if keys and transaction.dialect.name == "postgresql":
+                transaction.number = await session.scalar(select(NUMBER))
             for start in range(0, len(keys), _CHUNK):
                 chunk = keys[start : start + _CHUNK]
                 # Messages first: SQLite cascades only where foreign keys are switched on.
@@ -269,7 +272,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
                 await session.execute(delete(sessions).where(sessions.c.id.in_(chunk)))
             return len(keys)
 
-        async def counting(session: AsyncSession, _: Dialect) -> int:
-            return await session.scalar(count) or 0
+        async def counting(transaction: Transaction) -> int:
+            return await transaction.session.scalar(count) or 0
 
         return await (self._work.read(counting) if dry_run else self._work.write(unit))
