@@ -550,6 +550,11 @@ ITEMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "a role of another kind": ({"role": 7, "content": 8}, ("assistant", "", None, None)),
     "nothing": ({}, ("assistant", "", None, None)),
     "no text": ({"role": "user", "content": "a\x00b\ud800"}, ("user", "a\ufffdb?", None, None)),
+    "a NUL alone": ({"role": "user", "content": "a\x00b"}, ("user", "a\ufffdb", None, None)),
+    "a surrogate alone": (
+        {"type": "shell_call", "call_id": "\udfff", "input": "x"},
+        ("assistant", "x", "?", "shell"),
+    ),
     "infinite": (
         {"role": "user", "content": "x", "n": float("inf")},
         ("user", "x", None, None),
@@ -571,7 +576,7 @@ async def test_columns_are_derived(
     assert (row.role, row.content, row.tool_call_id, row.tool_name) == expected
     assert isinstance(row.role, MessageRole)
     assert await session.get_items() == [item]
-    if name not in ("infinite", "no text"):
+    if name not in ("infinite", "no text", "a surrogate alone"):
         assert row.extra_data == item
     async with maker() as db, db.begin():
         await db.execute(update(SessionMessage).values(role="tool", content="", tool_name="x"))

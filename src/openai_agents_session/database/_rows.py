@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID
 
 from openai_agents_session.database._items import COLUMNS, item_of
-from openai_agents_session.database._statements import PARAMETERS, random_ids
+from openai_agents_session.database._statements import PARAMETERS, new_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,7 +77,7 @@ class Rows:
         parameters = {
             **self.name.parameters,
             **self.name.metadata,
-            "key": uuid4(),
+            "key": UUID(int=new_ids(1)[0]),
             "now": _now(),
             "more": more,
         }
@@ -105,7 +105,7 @@ class Rows:
         now, before = _now(), last - len(texts)
         if self.transaction.dialect.name == "postgresql":
             columns = dict(zip(COLUMNS, map(list, zip(*texts, strict=True)), strict=True))
-            ids = [each.hex() for each in random_ids(len(texts))]
+            ids = [f"{number:032x}" for number in new_ids(len(texts))]
             parameters = {**columns, "id": ids, "key": key, "before": before, "now": now}
             await self.session.execute(self.sql.add, parameters)
             self.transaction.agrees = partial(self._has, key, last, ids[-1])
@@ -114,7 +114,8 @@ class Rows:
         connection = await self.session.connection({"clause": self.sql.add})
         rows = batch.rows(texts, batch.key_of(key), before, batch.time_of(now))
         if batch.statement:
-            await connection.exec_driver_sql(batch.statement, rows)
+            for statement, parameters in batch.runs(rows):
+                await connection.exec_driver_sql(statement, parameters)
         else:
             named = [dict(zip(PARAMETERS, row, strict=True)) for row in rows]
             await connection.execute(self.sql.add, named)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from operator import itemgetter
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -32,7 +34,7 @@ from openai_agents_session.database._attempts import NUMBER
 from openai_agents_session.database._items import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy.engine import Dialect
     from sqlalchemy.orm import Mapper
@@ -182,6 +184,10 @@ class Statements:
         return batch
 
 
+_AT_ONCE = 25
+"""Rows that one statement inserts: SQLite of old takes 999 parameters."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """The insert of many messages on SQLite, in the driver's own terms.
@@ -199,26 +205,50 @@ class Batch:
 
     def rows(self, texts: Sequence[Texts], key: Any, before: int, now: Any) -> list[Any]:
         """Return the rows of a batch, whose positions follow ``before``."""
-        ids: list[Any] = random_ids(len(texts))
-        sample = UUID(bytes=ids[0])
-        if self.id_of(sample) != sample.bytes:  # an application's own type of key
-            ids = [self.id_of(UUID(bytes=each)) for each in ids]
+        numbers = new_ids(len(texts))
+        sample = UUID(int=numbers[0])
+        if self.id_of(sample) == sample.bytes:
+            ids: list[Any] = [number.to_bytes(16, "big") for number in numbers]
+        else:  # an application's own type of key
+            ids = [self.id_of(UUID(int=number)) for number in numbers]
         return [
             self.in_order((each, key, now, position, *row))
             for position, (each, row) in enumerate(zip(ids, texts, strict=True), before + 1)
         ]
 
+    def runs(self, rows: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+        """Return the statements that insert the rows, each with all of its parameters.
 
-def random_ids(count: int) -> list[bytes]:
-    """Return so many random UUIDs, as their bytes; faster than one after the other."""
-    bits = bytearray(os.urandom(16 * count))
-    bits[6::16] = bits[6::16].translate(_VERSION_4)
-    bits[8::16] = bits[8::16].translate(_VARIANT)
-    return [bytes(bits[start : start + 16]) for start in range(0, 16 * count, 16)]
+        A step of SQLite costs about as much as a row, so most statements insert several.
+        """
+        statement = self.statement or ""
+        even = len(rows) - len(rows) % _AT_ONCE
+        if even:
+            more = statement[statement.rindex(_VALUES) + len(_VALUES) :]
+            starts = range(0, even, _AT_ONCE)
+            together = [tuple(chain(*rows[start : start + _AT_ONCE])) for start in starts]
+            yield statement + f", {more}" * (_AT_ONCE - 1), together
+        if rows[even:]:
+            yield statement, rows[even:]
 
 
-_VERSION_4 = bytes(byte & 0x0F | 0x40 for byte in range(256))
-_VARIANT = bytes(byte & 0x3F | 0x80 for byte in range(256))
+_VALUES = " VALUES "
+
+
+def new_ids(count: int) -> range:
+    """Return so many UUIDs of version 7, as numbers; each is greater than the one before.
+
+    An index is appended to for keys in order, while random ones touch pages all over it, the
+    more the larger it is. The first key has 73 random bits, and the others count on from it.
+    """
+    now = time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    first = now << 80 | 7 << 76 | (random >> 64 & 0xFFF) << 64 | 2 << 62 | random & _BELOW_CARRY
+    return range(first, first + count)
+
+
+_BELOW_CARRY = 2**61 - 1
+"""Leaves a bit for counting on, so that the variant above stays what it is."""
 
 PARAMETERS = ("id", "key", "now", "position", *COLUMNS)
 """The values of a message, as the insert of one names them."""
