@@ -684,12 +684,14 @@ def test_bad_arguments_are_refused(bad: dict[str, Any], error: type[Exception], 
         DatabaseSession(**{**good, **bad})
 
 
-def test_another_database_is_refused() -> None:
+async def test_another_database_is_refused() -> None:
     """Where nothing was tried, nothing is promised."""
-    # The dialect alone is asked, so no server of that kind is needed.
-    from openai_agents_session.database._work import Work  # noqa: PLC0415 - the seam that asks
 
+    # The dialect alone is asked, so no server of that kind is needed.
     class Bind:
+        class engine:  # noqa: N801 - an attribute's name
+            pool = None
+
         class dialect:  # noqa: N801 - an attribute's name
             name = "oracle"
 
@@ -698,7 +700,7 @@ def test_another_database_is_refused() -> None:
             return Bind
 
     with pytest.raises(NotImplementedError, match="oracle"):
-        Work(Elsewhere(), AgentSession)._dialect(Elsewhere())
+        await DatabaseSession("s", uuid4(), Elsewhere()).get_items()
 
 
 async def test_ping(maker: async_sessionmaker, session: DatabaseSession) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Dialect
-    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 _T = TypeVar("_T")
 
@@ -57,10 +57,12 @@ class Transaction:
     """One attempt at a unit of work."""
 
     session: AsyncSession
+    connection: AsyncConnection
+    """The session's, for statements that know nothing of its objects."""
     dialect: Dialect
     number: str | None = None
     """PostgreSQL's; None until something was written."""
-    agrees: Callable[[AsyncSession], Awaitable[bool]] | None = None
+    agrees: Callable[[AsyncConnection], Awaitable[bool]] | None = None
     """Says in another transaction whether this one may have been committed."""
 
 
@@ -112,9 +114,9 @@ async def _was_committed(begin: Begin, transaction: Transaction) -> bool | None:
         await pauses.wait()
         try:
             async with begin(writes=False) as now:
-                status = await now.session.scalar(_STATUS, {"number": transaction.number})
+                status = await now.connection.scalar(_STATUS, {"number": transaction.number})
                 if status == "committed":
-                    return not transaction.agrees or await transaction.agrees(now.session)
+                    return not transaction.agrees or await transaction.agrees(now.connection)
                 if status != "in progress":
                     return False if status == "aborted" else None
         except Exception as error:

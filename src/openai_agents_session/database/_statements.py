@@ -17,6 +17,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    UniqueConstraint,
     bindparam,
     cast,
     delete,
@@ -55,9 +56,14 @@ class _AsIs(UserDefinedType[Any]):
 
 @cache
 def tables_of(model: type[AgentSessionMixin]) -> tuple[Table, Table]:
-    """Return the tables of the conversations and of their messages."""
+    """Return the tables of the conversations and of their messages.
+
+    Raises:
+        TypeError: a model is no class with a table, or its table lacks what the mixin has.
+    """
     mapper: Mapper[Any] = inspect(model)  # raises for what is no model
-    return _table(mapper), _table(mapper.relationships["messages"].mapper)
+    sessions = _table(mapper, "user_id", "session_id")
+    return sessions, _table(mapper.relationships["messages"].mapper, "agent_session_id", "position")
 
 
 @cache
@@ -66,10 +72,16 @@ def statements_of(model: type[AgentSessionMixin], dialect: str) -> Statements:
     return Statements(*tables_of(model), dialect)
 
 
-def _table(mapper: Mapper[Any]) -> Table:
-    table = mapper.local_table
+def _table(mapper: Mapper[Any], *unique: str) -> Table:
+    table, name = mapper.local_table, mapper.class_.__name__
     if not isinstance(table, Table):
-        raise TypeError(f"{mapper.class_.__name__} must be mapped to a table")
+        raise TypeError(f"{name} must be mapped to a table")
+    constraints = [one for one in table.constraints if isinstance(one, UniqueConstraint)]
+    if not any({column.key for column in one.columns} == set(unique) for one in constraints):
+        raise TypeError(
+            f"{name} must have the unique constraint of {' and '.join(unique)}; "
+            "its __table_args__ must include those of the mixin"
+        )
     return table
 
 
@@ -132,8 +144,11 @@ class Statements:
         )
         """Like ``lock``, and where there is no row it makes one."""
 
-        self.add = _insert_all(messages) if dialect == "postgresql" else _insert_each(messages)
-        """Adds a batch; ``batch`` is how it is run on SQLite."""
+        # A default that the application computes is another one for each message.
+        computed = any(column.default and column.default.is_callable for column in _others(m))
+        self.at_once = dialect == "postgresql" and not computed
+        self.add = _insert_all(messages) if self.at_once else _insert_each(messages)
+        """Adds a batch; ``batch`` is how it is run where it is not run at once."""
         self._batches: WeakKeyDictionary[Dialect, Batch] = WeakKeyDictionary()
         self._types = [m.id.type, m.agent_session_id.type, m.created_at.type]
 
@@ -190,7 +205,7 @@ _AT_ONCE = 25
 
 @dataclass(frozen=True)
 class Batch:
-    """The insert of many messages on SQLite, in the driver's own terms.
+    """The insert of many messages, in the driver's own terms.
 
     SQLAlchemy's processing of thousands of values costs more than the insert itself.
     """
@@ -254,6 +269,12 @@ PARAMETERS = ("id", "key", "now", "position", *COLUMNS)
 """The values of a message, as the insert of one names them."""
 
 _SAME = {"agent_session_id": "key", "created_at": "now", "updated_at": "now"}
+
+
+def _others(columns: Any) -> list[Any]:
+    """Return the columns that are the application's own."""
+    ours = {"id", "agent_session_id", "position", "created_at", "updated_at", *COLUMNS}
+    return [column for column in columns if column.key not in ours]
 
 
 def _insert_each(messages: Table) -> Any:
