@@ -95,7 +95,7 @@ async def test_the_applications_own_database_stays_its_own(
 @pytest.mark.parametrize("first", [True, False])
 def test_a_configuration_takes_no_others_place(key: str, *, first: bool) -> None:
     """Two configurations with the same key are refused, and accepted with keys of their own."""
-    keys = {"session_dependency_key": "a", "engine_dependency_key": "b"}
+    keys: dict[str, Any] = {"session_dependency_key": "a", "engine_dependency_key": "b"}
     plugins: list[Any] = [
         SQLAlchemyPlugin(SQLAlchemyAsyncConfig(connection_string="sqlite+aiosqlite://")),
         AgentSessionsPlugin(
