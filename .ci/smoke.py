@@ -9,18 +9,24 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-HEAVY = ("agents", "redis", "aiobotocore", "sqlalchemy", "pydantic")
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+HEAVY = ("agents", "redis", "aiobotocore", "sqlalchemy", "litestar", "pydantic")
 BACKENDS = {
     "RedisSession": "redis",
     "DynamoDBSession": "dynamodb",
     "DatabaseSession": "database",
     "AgentSessionService": "database",
 }
+ALSO = {"litestar": ("database",), "all": ("redis", "dynamodb", "database", "litestar")}
+"""What else an extra installs."""
 
 
 def main(extra: str) -> None:
@@ -35,9 +41,10 @@ def main(extra: str) -> None:
     if not (root / "py.typed").is_file():
         raise SystemExit("py.typed is missing: type checkers would ignore the annotations")
 
+    installed = {extra, *ALSO.get(extra, ())}
     for name, needed in BACKENDS.items():
-        if extra not in (needed, "all"):
-            refused(package, name, needed)
+        if needed not in installed:
+            refused(name, needed, lambda name=name: getattr(package, name))
         elif needed == "redis":
             session = package.RedisSession.from_url("smoke", "redis://localhost:6379", ttl=60)
             scripts = sorted(path.name for path in (root / "lua").iterdir())
@@ -47,17 +54,22 @@ def main(extra: str) -> None:
             asyncio.run(on_dynamodb(package))
         else:
             asyncio.run(on_sqlite(package))
+    web = "openai_agents_session.litestar"
+    if "litestar" in installed:
+        asyncio.run(over_http(web))
+    else:
+        refused(web, "litestar", lambda: import_module(web))
     print(f"openai-agents-session {version('openai-agents-session')} [{extra or 'no extra'}]: ok")
 
 
-def refused(package: Any, name: str, extra: str) -> None:
-    """See that a session whose driver is not installed says which extra it requires."""
+def refused(name: str, extra: str, use: Callable[[], Any]) -> None:
+    """See that what is not installed says which extra it requires."""
     expected = (
         f"{name} requires the '{extra}' extra. "
         f"Install it with: pip install 'openai-agents-session[{extra}]'"
     )
     try:
-        getattr(package, name)
+        use()
     except ImportError as error:
         if str(error) != expected:
             raise SystemExit(f"a missing extra was reported as: {error}") from error
@@ -75,10 +87,50 @@ async def on_dynamodb(package: Any) -> None:
 
 
 async def on_sqlite(package: Any) -> None:
-    """Migrate a database in a directory that goes away, and keep a conversation there."""
+    """Keep a conversation in a SQLite file."""
+    sqlalchemy = import_module("sqlalchemy.ext.asyncio")
+    item = {"role": "user", "content": "Hello"}
+    async with migrated() as (url, owner):
+        engine = sqlalchemy.create_async_engine(url)
+        maker = sqlalchemy.async_sessionmaker(engine, expire_on_commit=False)
+        session = package.DatabaseSession("smoke", owner, maker)
+        await session.add_items([item])
+        items = await session.get_items()
+        async with maker() as db:
+            total = await package.AgentSessionService(db).count_for_user(owner)
+        await engine.dispose()
+    if items != [item] or total != 1:
+        raise SystemExit(f"not a working session: {items}, {total} conversations")
+
+
+async def over_http(name: str) -> None:
+    """Chat with an application in this process, once as nobody and once as a user."""
+    web, litestar, di, clients, agents, models = map(
+        import_module,
+        (name, "litestar", "litestar.di", "litestar.testing", "agents", "agents.testing"),
+    )
+    agents.set_tracing_disabled(True)  # there is no network to send traces to
+    answers = models.ScriptedModel([[models.assistant_message("Hello Ada.")]])
+    agent = agents.Agent(name="Assistant", model=answers)
+    path, message = "/agents/sessions/smoke/chat", {"message": "I am Ada."}
+    async with migrated() as (url, owner):
+        for user, expected in (
+            (None, (401, None)),
+            (di.Provide(lambda: owner, sync_to_thread=False), (200, "Hello Ada.")),
+        ):
+            plugin = web.AgentSessionsPlugin(agent, url, user_id=user)
+            app = litestar.Litestar(plugins=[plugin], logging_config=None)
+            async with clients.AsyncTestClient(app) as client:
+                said = await client.post(path, json=message)
+            if (said.status_code, said.json().get("response")) != expected:
+                raise SystemExit(f"not a working application: {said.status_code} {said.text}")
+
+
+@asynccontextmanager
+async def migrated() -> AsyncGenerator[tuple[str, Any]]:
+    """Yield the URL of a migrated database in a directory that goes away, and a user's key."""
     sqlalchemy = import_module("sqlalchemy.ext.asyncio")
     user = import_module("openai_agents_session.database").User
-    item = {"role": "user", "content": "Hello"}
     with tempfile.TemporaryDirectory() as directory:
         url = f"sqlite+aiosqlite:///{directory}/smoke.db"
         command = [sys.executable, "-I", "-m", "openai_agents_session.database", "upgrade"]
@@ -86,17 +138,10 @@ async def on_sqlite(package: Any) -> None:
         if await process.wait():
             raise SystemExit("the migration failed")
         engine = sqlalchemy.create_async_engine(url)
-        maker = sqlalchemy.async_sessionmaker(engine, expire_on_commit=False)
-        async with maker() as db, db.begin():
+        async with sqlalchemy.AsyncSession(engine, expire_on_commit=False) as db, db.begin():
             db.add(owner := user())
-        session = package.DatabaseSession("smoke", owner.id, maker)
-        await session.add_items([item])
-        items = await session.get_items()
-        async with maker() as db:
-            total = await package.AgentSessionService(db).count_for_user(owner.id)
         await engine.dispose()
-    if items != [item] or total != 1:
-        raise SystemExit(f"not a working session: {items}, {total} conversations")
+        yield url, owner.id
 
 
 if __name__ == "__main__":

@@ -108,6 +108,7 @@ def test_the_database_table() -> None:
     assert header[1:3] == ["this library", "SDK"]
     assert [row[0].partition(",")[0] for row in rows] == [
         "add_items",
+        "add_items of 20",
         "clear",
         "get_items of 20",
         "get_items(limit=20) of 20",
@@ -116,4 +117,4 @@ def test_the_database_table() -> None:
         "a page of 50 of 100",
     ]
     # Counted, not timed.
-    assert [row[-1].partition(" / ")[0] for row in rows] == ["2", "4", "1", "1", "2", "1", "1"]
+    assert [row[-1].partition(" / ")[0] for row in rows] == ["2", "2", "4", "1", "1", "2", "1", "1"]

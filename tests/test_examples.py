@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,7 @@ pytestmark = [pytest.mark.redis, pytest.mark.dynamodb]
 
 # PYTHONDONTWRITEBYTECODE would have each example compile anew what the one before it has.
 NOT_FOR_EXAMPLES = {
-    *("OPENAI_API_KEY", "REDIS_URL", "SESSION_KEY", "XDG_CACHE_HOME"),
+    *("OPENAI_API_KEY", "REDIS_URL", "DATABASE_URL", "SESSION_KEY", "XDG_CACHE_HOME"),
     "PYTHONDONTWRITEBYTECODE",
 }
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
@@ -76,8 +78,21 @@ PRINTS = {
         "large:     5000000 characters",
         "cleared:   [] - popped: None",
     ],
+    "database_basics.py": [
+        "all:       ['one', 'two', 'three']",
+        "newest 2:  ['two', 'three']",
+        "popped:    three",
+        """stored:    [('user', "Bob's"), ('user', 'one'), ('assistant', 'two')]""",
+        "replaced:  ['a summary']",
+        "listed:    [('Numbers', 'Some of them')]",
+        "cleared:   [] - popped: None",
+        "deleted:   0 left",
+    ],
     "shared_client.py": ["user0: Your name is user0.", "20 of 20 users were recognised"],
 }
+
+ELSEWHERE = {"dynamodb_basics.py", "database_basics.py"}
+"""Those that need no Redis, but something else."""
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +141,7 @@ def assert_in_order(parts: list[str], text: str) -> None:
         rest = rest.partition(part)[2]
 
 
-@pytest.mark.parametrize("name", sorted(PRINTS.keys() - {"dynamodb_basics.py"}))
+@pytest.mark.parametrize("name", sorted(PRINTS.keys() - ELSEWHERE))
 def test_an_example_does_what_it_says(name: str, server: RedisServer) -> None:
     """It prints what it is about, and leaves no conversation behind."""
     assert_in_order(PRINTS[name], run(EXAMPLES / name, REDIS_URL=server.url))
@@ -148,6 +163,18 @@ async def test_an_example_on_dynamodb_does_what_it_says(emulator: Emulator) -> N
         await client.delete_table(TableName="agent_sessions")
 
 
+@pytest.mark.database
+def test_an_example_in_sql_does_what_it_says(tmp_path: Path) -> None:
+    """It makes its tables in memory, or where it is told, and leaves nothing in them."""
+    file = tmp_path / "basics.db"
+    assert_in_order(PRINTS["database_basics.py"], run(EXAMPLES / "database_basics.py"))
+    printed = run(EXAMPLES / "database_basics.py", DATABASE_URL=f"sqlite+aiosqlite:///{file}")
+    assert_in_order(PRINTS["database_basics.py"], printed)
+    with closing(sqlite3.connect(file)) as database:
+        for table in ("user_account", "agent_session", "session_message"):
+            assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
 def test_the_example_test_suite_passes() -> None:
     """The tests that show how to test are tests that pass, without any server."""
     name = EXAMPLES / "testing_your_app.py"
@@ -159,7 +186,7 @@ def test_the_example_test_suite_passes() -> None:
 def test_every_example_is_run() -> None:
     """A new example comes with its line above."""
     elsewhere = {"local_model.py", "testing_your_app.py", "quickstart.py"}
-    elsewhere |= {"quickstart_redis.py", "quickstart_dynamodb.py"}
+    elsewhere |= {"quickstart_redis.py", "quickstart_dynamodb.py", "quickstart_database.py"}
     elsewhere.add("litestar_app.py")  # by tests/litestar
     assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTS, *elsewhere}
 
@@ -188,8 +215,8 @@ def assert_conversed(printed: str, before: int, after: int, store: str = "Redis"
     assert f"{after}. assistant             {RECALLED}  (" in stored
     assert re.search(r"function_call_output  \w+: .* °C  \(\d+ bytes\)", stored)
     ttl = re.search(r"Remaining TTL: (\d+) s", stored)
-    assert ttl is not None
-    assert 86_000 < int(ttl[1]) <= 86_400
+    assert (ttl is None) == (store == "SQL")  # where nothing expires
+    assert ttl is None or 86_000 < int(ttl[1]) <= 86_400
 
 
 def test_the_quick_start_on_your_redis(server: RedisServer) -> None:
@@ -270,4 +297,32 @@ def test_the_quick_start_without_an_answer_from_dynamodb() -> None:
         DYNAMODB_ENDPOINT_URL="http://127.0.0.1:1",
     )
     assert "No DynamoDB answers there." in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.database
+def test_the_quick_start_in_sql(tmp_path: Path) -> None:
+    """Its file outlives it: the next run goes on with the conversation."""
+    quickstart = [EXAMPLES / "quickstart.py", "--backend", "database", "--session-id", "mine"]
+    file = tmp_path / "openai-agents-session" / "quickstart.db"
+    for before, after in [(0, 10), (10, 18)]:
+        printed = run(*quickstart, XDG_CACHE_HOME=str(tmp_path))
+        assert f"SQL: SQLite; its data lies in {file}\n" in printed
+        assert_conversed(printed, before, after, "SQL")
+        assert "   session_name  Quick start\n" in printed
+        with closing(sqlite3.connect(file)) as database:
+            counted = database.execute("SELECT count(*) FROM session_message").fetchone()
+        assert counted == (after,)
+
+
+@pytest.mark.database
+def test_the_quick_start_without_an_answer_from_a_database() -> None:
+    """It says so in a line, and does not print the password that is in the URL."""
+    printed = run(
+        *(EXAMPLES / "quickstart.py", "--backend", "database"),
+        status=1,
+        DATABASE_URL="postgresql+asyncpg://me:a-password@127.0.0.1:1/name",
+    )
+    assert "No database answers there." in printed
+    assert "a-password" not in printed
     assert "Traceback" not in printed

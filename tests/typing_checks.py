@@ -6,7 +6,8 @@ are marked: a marked line without an error is reported too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from agents import Agent, Runner
 from agents.extensions.memory.encrypt_session import EncryptedSession
@@ -16,6 +17,9 @@ from agents.memory import (
     SessionABC,
     SessionSettings,
 )
+from litestar import Litestar, Request
+from litestar.di import Provide
+from sqlalchemy.orm import DeclarativeBase
 from typing_extensions import assert_type
 
 import openai_agents_session
@@ -25,9 +29,25 @@ from openai_agents_session import (
     DynamoDBSession,
     RedisSession,
 )
+from openai_agents_session.database import (
+    AgentSession,
+    AgentSessionMixin,
+    MessageRole,
+    SessionMessageMixin,
+)
 from openai_agents_session.database import DatabaseSession as DirectDatabaseSession
 from openai_agents_session.dynamodb import DynamoDBSession as DirectDynamoDBSession
 from openai_agents_session.dynamodb import create_table_if_not_exists, remove_orphaned_pages
+from openai_agents_session.litestar import (
+    AgentController,
+    AgentSessionsPlugin,
+    ChatRequest,
+    ChatResponse,
+    ConversationPatch,
+    ConversationRead,
+    MessageRead,
+    provide_user_id,
+)
 from openai_agents_session.redis import RedisSession as DirectRedisSession
 
 if TYPE_CHECKING:
@@ -35,6 +55,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import redis
+    from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
     from agents import TResponseInputItem
     from aiobotocore.client import AioBaseClient
     from aiobotocore.session import AioSession
@@ -243,3 +264,87 @@ async def mistakes_in_sql(maker: async_sessionmaker, engine: AsyncEngine, user_i
     DatabaseSession("user-123", user_id, maker, ttl=60)  # ty: ignore[unknown-argument] - nothing expires
     session = DatabaseSession("user-123", user_id, maker)
     await session.update_session_metadata("Summer")  # ty: ignore[too-many-positional-arguments] - by name only
+
+
+async def list_in_sql(db: AsyncSession, user_id: UUID) -> None:
+    """What the service takes and returns."""
+    service = AgentSessionService(db)
+    (row,) = await service.list_for_user(user_id, limit=1, offset=0, is_active=True, search="holi")
+    assert_type(row, AgentSession)
+    assert_type(row.session_name, "str | None")
+    assert_type(await service.get("user-123", user_id=user_id), AgentSession)
+    assert_type(await service.rename("user-123", None, user_id=user_id), AgentSession)
+    assert_type(await service.deactivate("user-123", user_id=user_id), AgentSession)
+    assert_type(await service.delete("user-123", user_id=user_id), None)
+    month = timedelta(days=30)
+    assert_type(await service.delete_inactive(month, user_id=None, dry_run=True), int)
+    await service.delete("user-123")  # ty: ignore[missing-argument] - whose?
+    await service.delete_inactive(month)  # ty: ignore[missing-argument] - everybody's has to be said
+    await service.delete_inactive(30, user_id=None)  # ty: ignore[invalid-argument-type] - of what?
+
+
+class Own(DeclarativeBase):
+    """An application's base."""
+
+
+class OwnSession(AgentSessionMixin, Own):
+    """A conversation on it."""
+
+    __user_model__ = "Account"
+    __user_key__ = "account.id"
+
+
+class OwnMessage(SessionMessageMixin, Own):
+    """A message on it."""
+
+    __session_model__ = "OwnSession"
+
+
+def with_own_models(maker: async_sessionmaker, row: OwnSession, message: OwnMessage) -> None:
+    """An application's classes go where the shipped ones do, and have their columns."""
+    DatabaseSession("user-123", 5, maker, session_model=OwnSession)
+    assert_type(row.session_id, str)
+    assert_type(row.is_active, bool)
+    assert_type(message.role, MessageRole)
+    DatabaseSession("user-123", 5, maker, session_model=OwnMessage)  # ty: ignore[invalid-argument-type] - the other one
+
+
+class OwnController(AgentController):
+    """A subclass, as an application may write one."""
+
+    path = "/assistants"
+
+
+def current_user_id(request: Request[Any, Any, Any]) -> UUID:
+    """A provider that falls back on the default one."""
+    found: UUID = provide_user_id(request)
+    return found
+
+
+def over_http(agent: Agent, config: SQLAlchemyAsyncConfig) -> Litestar:
+    """The plugin's arguments, by position and by name."""
+    AgentSessionsPlugin(agent, "sqlite+aiosqlite:///app.db")
+    AgentSessionsPlugin(
+        Provide(lambda: agent, sync_to_thread=False),
+        config,
+        user_id=Provide(current_user_id, sync_to_thread=False),
+        run_options={"max_turns": 5},
+        session_model=OwnSession,
+        controller=OwnController,
+    )
+    AgentSessionsPlugin(agent)  # ty: ignore[missing-argument] - no database
+    AgentSessionsPlugin("Assistant", config)  # ty: ignore[invalid-argument-type] - no agent
+    AgentSessionsPlugin(agent, config, user_id=current_user_id)  # ty: ignore[invalid-argument-type] - no Provide
+    AgentSessionsPlugin(agent, config, controller=AgentSession)  # ty: ignore[invalid-argument-type] - no controller
+    AgentSessionsPlugin(agent, config, {"max_turns": 5})  # ty: ignore[too-many-positional-arguments] - by name only
+    return Litestar(plugins=[AgentSessionsPlugin(agent, config)])
+
+
+def schemas(said: ChatResponse, read: ConversationRead, message: MessageRead) -> None:
+    """What a client of the routes sends and gets, for those who write one in Python."""
+    assert_type(ChatRequest("Hello").message, str)
+    ConversationPatch(session_name=None, is_active=False)
+    assert_type(said.session_id, str)
+    assert_type(read.session_name, "str | None")
+    assert_type(message.role, MessageRole)
+    ConversationPatch(agent_name="Assistant")  # ty: ignore[unknown-argument] - that is the application's

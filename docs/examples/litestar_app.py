@@ -31,13 +31,17 @@ from litestar.params import JSONBody
 from litestar.security.jwt import JWTCookieAuth, Token
 from local_model import choose_model
 from msgspec import Meta, Struct
-from sqlalchemy import ForeignKey, String, select
+from sqlalchemy import ForeignKey, String, event, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from openai_agents_session.database import AgentSessionMixin, SessionMessageMixin
-from openai_agents_session.litestar import AgentSessionsPlugin
+from openai_agents_session.litestar import (
+    AgentSessionsPlugin,
+    NotJSONException,
+    require_json,
+)
 
 HERE = Path(__file__).parent
 SECURE = os.environ.get("HTTPS") == "1"
@@ -77,6 +81,14 @@ database = SQLAlchemyAsyncConfig(
     metadata=Base.metadata,
     create_all=True,  # good for a beginning; later, migrations
 )
+engine = database.get_engine()
+
+if engine.dialect.name == "sqlite":
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def enforce_foreign_keys(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+
 
 # -- The agent: its tools know the user from the run's context, not from the model ----------
 
@@ -112,18 +124,23 @@ def provide_run_options(user_id: NamedDependency[Any]) -> dict[str, Any]:
 # -- Logging in ------------------------------------------------------------------------------
 
 
+NAME = r"^[A-Za-z0-9_.@-]+(?!\n)$"  # to Python, $ alone is before a last newline as well
+
+
 class Credentials(Struct):
-    name: Annotated[
-        str, Meta(min_length=1, max_length=64, pattern=r"^[\w.@-]+\Z", examples=["ada"])
-    ]
+    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=NAME, examples=["ada"])]
     password: Annotated[
         str, Meta(min_length=8, max_length=200, examples=["correct horse battery staple"])
     ]
 
 
 async def find_user(token: Token, _: ASGIConnection[Any, Any, Any, Any]) -> User | None:
+    try:
+        user_id = UUID(token.sub)
+    except ValueError:  # no login of ours
+        return None
     async with database.get_session() as session:
-        return await session.get(User, UUID(token.sub))
+        return await session.get(User, user_id)
 
 
 login_auth = JWTCookieAuth[User](
@@ -148,7 +165,13 @@ class NameTakenException(HTTPException):
     detail = "This name is taken."
 
 
-@post("/register", status_code=204, exclude_from_auth=True, raises=[NameTakenException])
+@post(
+    "/register",
+    status_code=204,
+    exclude_from_auth=True,
+    guards=[require_json],
+    raises=[NameTakenException, NotJSONException],
+)
 async def register(data: JSONBody[Credentials], db_session: NamedDependency[AsyncSession]) -> None:
     """Make a user."""
     hashed = await scrypt(data.password, secrets.token_bytes(16))
@@ -159,7 +182,13 @@ async def register(data: JSONBody[Credentials], db_session: NamedDependency[Asyn
         raise NameTakenException from None
 
 
-@post("/login", status_code=204, exclude_from_auth=True, raises=[NotAuthorizedException])
+@post(
+    "/login",
+    status_code=204,
+    exclude_from_auth=True,
+    guards=[require_json],  # or another site's form could log its visitor in, as somebody else
+    raises=[NotAuthorizedException, NotJSONException],
+)
 async def login(
     data: JSONBody[Credentials], db_session: NamedDependency[AsyncSession]
 ) -> Response[None]:
@@ -170,7 +199,9 @@ async def login(
     hashed = await scrypt(data.password, bytes.fromhex(stored.partition("$")[0]))
     if user is None or not hmac.compare_digest(hashed, stored):
         raise NotAuthorizedException("The name or the password is wrong.")
-    return login_auth.login(str(user.id), response_status_code=204)
+    response = login_auth.login(str(user.id), response_status_code=204)
+    del response.headers[login_auth.auth_header]  # which a script could read
+    return response
 
 
 @post("/logout", status_code=204)

@@ -2,8 +2,19 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const session = () => decodeURIComponent(location.hash.slice(1));
 const sessionUrl = (rest = "") => `/agents/sessions/${encodeURIComponent(session())}${rest}`;
+let loading = Promise.resolve();
+
+// The conversation of the address; "" where there is none. A browser takes "." and ".." out of
+// a path, however they are escaped.
+function session() {
+  try {
+    const id = decodeURIComponent(location.hash.slice(1));
+    return id === "." || id === ".." ? "" : id;
+  } catch {
+    return "";
+  }
+}
 
 function newSession() {
   const bytes = crypto.getRandomValues(new Uint8Array(12));
@@ -60,7 +71,7 @@ async function showMessages() {
   }
 }
 
-async function refresh() {
+async function load() {
   try {
     if (!session()) return newSession(); // and that refreshes
     await showSessions();
@@ -70,6 +81,10 @@ async function refresh() {
   } catch (error) {
     if (error.status !== 401) $("notice").textContent = error.message;
   }
+}
+
+function refresh() {
+  return loading = load();
 }
 
 // The events of a response: "event: …" and "data: …" lines, an empty line after each event.
@@ -89,6 +104,7 @@ async function* events(response) {
 }
 
 async function say(text) {
+  await loading; // what was said before, which is shown first
   const first = !$("messages").children.length;
   const url = sessionUrl(), name = { session_name: text.slice(0, 40) };
   add("user", text);

@@ -1,12 +1,14 @@
 """Quick start: a conversation that is kept in a store and continued by another process.
 
-    uv run --all-extras docs/examples/quickstart.py [--backend redis|dynamodb]
+    uv run --all-extras docs/examples/quickstart.py [--backend redis|dynamodb|database]
         [--session-id ID] [--reset]
 
 Redis: REDIS_URL names the server. Without it, an embedded Valkey is started for the run;
 its data lies in a file under ~/.cache, so that the next run goes on where this one ends.
 DynamoDB: DYNAMODB_ENDPOINT_URL names the service. Without it, an embedded moto server is
 started for the run; its data is gone with it.
+SQL: DATABASE_URL names the database, such as postgresql+asyncpg://user:password@host/name.
+Without it, a SQLite file under ~/.cache.
 OPENAI_API_KEY brings in a real model. Without it, a small local one answers, from the
 history that the session gives it and from nothing else.
 """
@@ -22,6 +24,7 @@ import sys
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+import quickstart_database
 import quickstart_dynamodb
 import quickstart_redis
 from agents import Agent, Runner, function_tool, set_tracing_disabled
@@ -30,9 +33,15 @@ from local_model import choose_model, text_of
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from openai_agents_session import DynamoDBSession, RedisSession
+    from openai_agents_session import DatabaseSession, DynamoDBSession, RedisSession
 
-    Opened = AbstractAsyncContextManager[RedisSession | DynamoDBSession]
+    Opened = AbstractAsyncContextManager[RedisSession | DynamoDBSession | DatabaseSession]
+
+STORES = {
+    "redis": quickstart_redis,
+    "dynamodb": quickstart_dynamodb,
+    "database": quickstart_database,
+}
 
 FIRST_RUN = ["Hello! My name is Ada.", "What is the weather in Lisbon?", "What is my name?"]
 LATER_RUN = ["I am back. What is the weather in Oslo?", "Do you still know my name?"]
@@ -67,12 +76,13 @@ async def talk(opened: Opened, *, second: bool = False, reset: bool = False) -> 
                 print_item(item.to_input_item())
 
 
-def show(where: str, first: int, records: list[str], ttl: int) -> None:
-    """Print what lies in the store: a JSON text for each item, and the expiry."""
+def show(where: str, first: int, records: list[str], ttl: int | None) -> None:
+    """Print what lies in the store: a JSON text for each item, and the expiry if there is one."""
     print(f"\n{where}; the newest:")
     for number, record in list(enumerate(records, first))[-12:]:
         print_item(json.loads(record), f"{number:4}.", f"({len(record.encode())} bytes)")
-    print(f"\nRemaining TTL: {ttl} s. Every write starts it anew.")
+    if ttl is not None:
+        print(f"\nRemaining TTL: {ttl} s. Every write starts it anew.")
 
 
 def print_item(item: Any, before: str = "  ", after: str = "") -> None:
@@ -88,12 +98,12 @@ def print_item(item: Any, before: str = "  ", after: str = "") -> None:
 def main() -> None:
     """Talk, let a second process go on talking, and show what is stored."""
     parser = argparse.ArgumentParser(description="A conversation that is kept in a store.")
-    parser.add_argument("--backend", choices=["redis", "dynamodb"], default="redis")
+    parser.add_argument("--backend", choices=STORES, default="redis")
     parser.add_argument("--session-id", default="quickstart", help="which conversation to continue")
     parser.add_argument("--reset", action="store_true", help="forget the conversation first")
     parser.add_argument("--second", metavar="ADDRESS", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    store = quickstart_dynamodb if options.backend == "dynamodb" else quickstart_redis
+    store = STORES[options.backend]
     set_tracing_disabled(True)
 
     if options.second:

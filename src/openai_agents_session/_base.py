@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import sys
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,8 +23,17 @@ if TYPE_CHECKING:
 MAX_TTL = 10**10
 """Seconds, over 300 years: stores compute the moment of expiry and fail beyond their range."""
 
+RETRY_SECONDS = 1.0
+"""How long this library tries again, after the client library has given up for the first time."""
+
 SETTLE_SECONDS = 5.0
 """How long a cancelled caller waits at most for a write that it had begun."""
+
+GIVE_UP_SECONDS = 1.0
+"""How long a write that is given up may take to end."""
+
+_given_up: set[asyncio.Future[Any]] = set()
+"""The event loop alone would forget a task that nobody waits for."""
 
 _ITEM_METHODS = ("get_items", "add_items", "pop_item", "clear_session")
 
@@ -42,7 +53,7 @@ class BaseSession(SessionABC):
     def __init__(
         self, session_id: str, session_settings: SessionSettings | dict[str, Any] | None
     ) -> None:
-        self.session_id = _checked_session_id(session_id)
+        self.session_id = checked_session_id(session_id)
         # The SDK's Runner calls methods of the settings, so a dict must not stay one.
         self.session_settings = (
             None if session_settings is None else coerce_session_settings(session_settings)
@@ -127,6 +138,26 @@ class CompactionSnapshot:
     replace_suffix: Callable[[int, list[TResponseInputItem]], Awaitable[bool]]
 
 
+def checked_session_id(session_id: str) -> str:
+    """Return a session's id, or say what is wrong with it.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it is empty, or has a lone surrogate.
+    """
+    if not isinstance(session_id, str):
+        raise TypeError(f"session_id must be a str, not {type(session_id).__name__}")
+    if not session_id:
+        raise ValueError("session_id must not be empty")
+    try:
+        session_id.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            "session_id must be text that UTF-8 can encode; it has a lone surrogate"
+        ) from None
+    return session_id
+
+
 def checked_ttl(name: str, ttl: int | None) -> int | None:
     """Return a time to live in seconds as it was passed, or say what is wrong with it.
 
@@ -147,7 +178,8 @@ async def settle(write: Awaitable[_T], cancellation: asyncio.CancelledError | No
     """Run a write to its outcome before a cancellation of the caller is delivered.
 
     A store that hangs does not hold the caller for ever: ``SETTLE_SECONDS`` after
-    the cancellation the write is given up, and its outcome stays unknown.
+    the cancellation the write is given up, and its outcome stays unknown. One that does not
+    even end then, such as a thread that waits for a lock, is left to itself.
 
     Args:
         write: what to run.
@@ -165,8 +197,13 @@ async def settle(write: Awaitable[_T], cancellation: asyncio.CancelledError | No
     while not task.done():
         left = None if deadline is None else deadline - clock()
         if left is not None and left <= 0:
+            if task in _given_up:
+                break
+            _given_up.add(task)
+            task.add_done_callback(_forget)
             task.cancel()
-            deadline = None
+            left = GIVE_UP_SECONDS
+            deadline = clock() + left
         try:
             await asyncio.wait({task}, timeout=left)
         except asyncio.CancelledError as exc:
@@ -174,20 +211,47 @@ async def settle(write: Awaitable[_T], cancellation: asyncio.CancelledError | No
                 cancellation, deadline = exc, clock() + SETTLE_SECONDS
     if cancellation is None:
         return task.result()
-    if not task.cancelled():
-        task.exception()  # marks it as seen: the caller is told of the cancellation alone
+    if task.done():
+        _forget(task)
     raise cancellation
 
 
-def _checked_session_id(session_id: str) -> str:
-    if not isinstance(session_id, str):
-        raise TypeError(f"session_id must be a str, not {type(session_id).__name__}")
-    if not session_id:
-        raise ValueError("session_id must not be empty")
-    try:
-        session_id.encode()
-    except UnicodeEncodeError:
-        raise ValueError(
-            "session_id must be text that UTF-8 can encode; it has a lone surrogate"
-        ) from None
-    return session_id
+def _forget(task: asyncio.Future[Any]) -> None:
+    _given_up.discard(task)
+    if not task.cancelled():
+        task.exception()  # marks it as seen: the caller is told of the cancellation alone
+
+
+class Pauses:
+    """Time between attempts: each pause longer, and not in step with other writers.
+
+    Args:
+        first: seconds of the first pause at most.
+        longest: seconds of any later one at most.
+    """
+
+    def __init__(self, first: float, longest: float) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+        self._first = first
+        self._longest = longest
+        self._pause = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first attempt began."""
+        return self._clock() - self._began
+
+    async def wait(self) -> None:
+        """Wait for the next attempt; not at all for the first."""
+        if self._pause:
+            await asyncio.sleep(self._pause * random.random())  # noqa: S311 - no secret
+        self._pause = min(2 * self._pause or self._first, self._longest)
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Say more about an error without making another one of it."""
+    if sys.version_info >= (3, 11):
+        error.add_note(note)
+    else:  # notes are not printed there
+        error.args = (f"{error.args[0]}\n{note}", *error.args[1:])

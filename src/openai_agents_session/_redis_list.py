@@ -43,7 +43,7 @@ from redis.exceptions import (
     WatchError,
 )
 
-from openai_agents_session._base import settle
+from openai_agents_session._base import RETRY_SECONDS, settle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -56,9 +56,6 @@ TOKEN_SECONDS = 60
 PATIENCE_SECONDS = 50.0
 """How long one operation may go on, resends included: less than ``TOKEN_SECONDS``, so
 that no write is sent again after its token is gone."""
-
-RETRY_SECONDS = 1.0
-"""How long this module sends again, after redis-py has given up for the first time."""
 
 _RETRIED = (ConnectionError, TimeoutError, ClusterDownError)
 _FINAL = (AuthenticationError, AuthorizationError)  # both are ConnectionErrors in redis-py

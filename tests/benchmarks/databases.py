@@ -49,8 +49,8 @@ class Row:
     operation: Callable[[Contender], Awaitable[object]]
     stored: int
     iterations: int
-    anew: bool = False
-    """Whether the conversation is cleared before each run, which is measured as well."""
+    fresh: bool = False
+    """Whether each run writes a conversation of its own, which nobody has written before."""
 
 
 def rows(iterations: int, scale: int) -> list[Row]:
@@ -65,6 +65,7 @@ def rows(iterations: int, scale: int) -> list[Row]:
 
     return [
         Row("add_items, a turn of 4", lambda s: s.add_items(batch), 0, iterations),
+        Row(f"add_items of {many:,}", lambda s: s.add_items(large), 0, few, fresh=True),
         Row(f"clear, add_items of {many:,}", add_anew, 0, few),
         Row(f"get_items of {many:,}", lambda s: s.get_items(), many, few),
         Row(f"get_items(limit=20) of {many:,}", lambda s: s.get_items(20), many, iterations),
@@ -89,7 +90,16 @@ async def _run(url: str, iterations: int, scale: int) -> str:
             "ours": DatabaseSession("benchmark", user_id, maker),
             "SDK": SQLAlchemySession("benchmark", engine=engine, create_tables=True),
         }
-        lines = [await _measure(engine, contenders, row) for row in rows(iterations, scale)]
+        other = SQLAlchemySession("other", engine=engine)
+
+        def name_another() -> dict[str, Contender]:
+            # One object of the SDK's, or SQLAlchemy would compile its statements in each run.
+            other.session_id = uuid4().hex
+            return {"ours": DatabaseSession(uuid4().hex, user_id, maker), "SDK": other}
+
+        lines = [
+            await _measure(engine, contenders, row, name_another) for row in rows(iterations, scale)
+        ]
         lines += await _listing(engine, maker, iterations, 10_000 // scale, 50_000 // scale)
         return f"{_setting(engine)}\n\n{table(HEADER, lines)}"
 
@@ -122,7 +132,12 @@ async def _user(maker: async_sessionmaker) -> UUID:
         return user.id
 
 
-async def _measure(engine: AsyncEngine, contenders: dict[str, Contender], row: Row) -> list[str]:
+async def _measure(
+    engine: AsyncEngine,
+    contenders: dict[str, Contender],
+    row: Row,
+    name_another: Callable[[], dict[str, Contender]],
+) -> list[str]:
     items = conversation(row.stored)
     for contender in contenders.values():
         await contender.clear_session()
@@ -131,12 +146,15 @@ async def _measure(engine: AsyncEngine, contenders: dict[str, Contender], row: R
     answers = [await row.operation(contender) for contender in contenders.values()]
     lengths = {len(answer) for answer in answers if isinstance(answer, list)}
     assert len(lengths) <= 1, f"{row.name}: {lengths} items"
-    time = await medians(
-        {name: _bind(row, contender) for name, contender in contenders.items()},
-        row.iterations,
-        warmup=max(row.iterations // 10, 1),
-    )
-    counts = [await _statements(engine, _bind(row, one)) for one in contenders.values()]
+
+    def bind(name: str) -> Callable[[], Awaitable[object]]:
+        if row.fresh:
+            return lambda: row.operation(name_another()[name])
+        return lambda: row.operation(contenders[name])
+
+    operations = {name: bind(name) for name in contenders}
+    time = await medians(operations, row.iterations, warmup=max(row.iterations // 10, 1))
+    counts = [await _statements(engine, one) for one in operations.values()]
     return [
         row.name,
         *(f"{figure(time[name])} µs" for name in contenders),
@@ -181,10 +199,6 @@ async def _listing(
             ]
         )
     return lines
-
-
-def _bind(row: Row, contender: Contender) -> Callable[[], Awaitable[object]]:
-    return lambda: row.operation(contender)
 
 
 async def _statements(engine: AsyncEngine, operation: Callable[[], Awaitable[object]]) -> int:

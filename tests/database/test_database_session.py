@@ -550,6 +550,11 @@ ITEMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "a role of another kind": ({"role": 7, "content": 8}, ("assistant", "", None, None)),
     "nothing": ({}, ("assistant", "", None, None)),
     "no text": ({"role": "user", "content": "a\x00b\ud800"}, ("user", "a\ufffdb?", None, None)),
+    "a NUL alone": ({"role": "user", "content": "a\x00b"}, ("user", "a\ufffdb", None, None)),
+    "a surrogate alone": (
+        {"type": "shell_call", "call_id": "\udfff", "input": "x"},
+        ("assistant", "x", "?", "shell"),
+    ),
     "infinite": (
         {"role": "user", "content": "x", "n": float("inf")},
         ("user", "x", None, None),
@@ -571,7 +576,7 @@ async def test_columns_are_derived(
     assert (row.role, row.content, row.tool_call_id, row.tool_name) == expected
     assert isinstance(row.role, MessageRole)
     assert await session.get_items() == [item]
-    if name not in ("infinite", "no text"):
+    if name not in ("infinite", "no text", "a surrogate alone"):
         assert row.extra_data == item
     async with maker() as db, db.begin():
         await db.execute(update(SessionMessage).values(role="tool", content="", tool_name="x"))
@@ -679,12 +684,14 @@ def test_bad_arguments_are_refused(bad: dict[str, Any], error: type[Exception], 
         DatabaseSession(**{**good, **bad})
 
 
-def test_another_database_is_refused() -> None:
+async def test_another_database_is_refused() -> None:
     """Where nothing was tried, nothing is promised."""
-    # The dialect alone is asked, so no server of that kind is needed.
-    from openai_agents_session.database._work import Work  # noqa: PLC0415 - the seam that asks
 
+    # The dialect alone is asked, so no server of that kind is needed.
     class Bind:
+        class engine:  # noqa: N801 - an attribute's name
+            pool = None
+
         class dialect:  # noqa: N801 - an attribute's name
             name = "oracle"
 
@@ -693,7 +700,7 @@ def test_another_database_is_refused() -> None:
             return Bind
 
     with pytest.raises(NotImplementedError, match="oracle"):
-        Work(Elsewhere(), AgentSession)._dialect(Elsewhere())
+        await DatabaseSession("s", uuid4(), Elsewhere()).get_items()
 
 
 async def test_ping(maker: async_sessionmaker, session: DatabaseSession) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import pytest
 import sqlalchemy as sa
@@ -25,6 +25,7 @@ from openai_agents_session.database import (
     SessionMessage,
     SessionMessageMixin,
     User,
+    _statements,
 )
 from tests.contract import HOSTILE_IDS, numbered
 
@@ -293,5 +294,43 @@ async def test_a_column_of_the_application_has_its_default(url: str) -> None:
     async with maker() as db:
         lines = (await db.scalars(select(Line))).all()
     assert [line.language for line in lines] == ["en"] * 3
-    assert {line.id.version for line in lines} == {4}
+    assert {line.id.version for line in lines} == {7}
     await engine.dispose()
+
+
+@pytest.mark.parametrize("count", [1, 24, 25, 26, 77])
+async def test_a_batch_of_any_size(maker: async_sessionmaker, user_id: UUID, count: int) -> None:
+    """However many rows a statement takes: all are there once, and their keys are in order."""
+    session = DatabaseSession("s", user_id, maker)
+    await session.add_items(numbered(0, 3))
+
+    await session.add_items(numbered(3, 3 + count))
+
+    assert await session.get_items() == numbered(0, 3 + count)
+    async with maker() as db:
+        rows = (await db.scalars(select(SessionMessage).order_by(SessionMessage.position))).all()
+    assert [row.position for row in rows] == list(range(1, 4 + count))
+    keys = [row.id for row in rows]
+    assert keys[3:] == sorted(set(keys[3:]))
+    assert {key.version for key in keys} == {7}
+    assert {key.variant for key in keys} == {RFC_4122}
+
+
+def test_keys_are_of_their_time_and_never_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Version 7 begins with the milliseconds; two batches of one moment have nothing in common."""
+    monkeypatch.setattr(_statements, "time_ns", lambda: 1_234_567_890_123_456)
+
+    batches = [_statements.new_ids(2000) for _ in range(50)]
+
+    assert len(set().union(*batches)) == 100_000
+    assert {key >> 80 for batch in batches for key in batch} == {1_234_567_890}
+
+
+def test_keys_at_the_end_of_their_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting on from the highest random bits changes neither version nor variant."""
+    monkeypatch.setattr("os.urandom", lambda count: b"\xff" * count)
+
+    keys = [UUID(int=number) for number in _statements.new_ids(3)]
+
+    assert keys == sorted(keys)
+    assert {(key.version, key.variant) for key in keys} == {(7, RFC_4122)}

@@ -15,7 +15,9 @@ from agents.testing import ScriptedModel, assistant_message
 from litestar import Litestar
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from litestar.testing import AsyncTestClient
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from openai_agents_session.database import Base
 from openai_agents_session.litestar import AgentSessionsPlugin
 from tests.database.conftest import (  # noqa: F401 - fixtures
     engine,
@@ -35,6 +37,15 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 HERE = Path(__file__).parent
+
+ROUTES = [
+    ("POST", "/agents/sessions/mine/chat", {"message": "Hi"}),
+    ("POST", "/agents/sessions/mine/chat/stream", {"message": "Hi"}),
+    ("GET", "/agents/sessions", None),
+    ("GET", "/agents/sessions/mine/messages", None),
+    ("PATCH", "/agents/sessions/mine", {"session_name": "Mine"}),
+    ("DELETE", "/agents/sessions/mine", None),
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -97,6 +108,16 @@ async def client_of() -> AsyncIterator[Callable[..., Any]]:
             return client
 
         yield start
+
+
+@pytest_asyncio.fixture
+async def sqlite_database(sqlite_url: str) -> str:  # noqa: F811 - the fixture from above
+    """The URL of a SQLite file with the shipped tables, where the database makes no difference."""
+    engine = create_async_engine(sqlite_url)  # noqa: F811 - of this fixture
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    await engine.dispose()
+    return sqlite_url
 
 
 @pytest.fixture

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
+from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 from agents import Agent, function_tool
 from agents.testing import ScriptedModel, assistant_message, function_call
 from pydantic import BaseModel
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from openai_agents_session import DatabaseSession
-from openai_agents_session.database import AgentSession, SessionMessage
-from tests.litestar.conftest import answering, last_input, make_app
+from openai_agents_session.database import AgentSession, Base, SessionMessage
+from tests.litestar.conftest import ROUTES, answering, last_input, make_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import async_sessionmaker
-
-ROUTES = [
-    ("POST", "/agents/sessions/mine/chat", {"message": "Hi"}),
-    ("POST", "/agents/sessions/mine/chat/stream", {"message": "Hi"}),
-    ("GET", "/agents/sessions", None),
-    ("GET", "/agents/sessions/mine/messages", None),
-    ("PATCH", "/agents/sessions/mine", {"session_name": "Mine"}),
-    ("DELETE", "/agents/sessions/mine", None),
-]
 
 
 async def told(maker: async_sessionmaker, user_id: UUID, session_id: str = "mine") -> None:
@@ -112,11 +107,30 @@ async def test_messages_come_in_pages(
     client = await client_of(make_app(answering(), database), user_id)
 
     pages, query = [], "limit=3"
-    while page := (await client.get(f"/agents/sessions/a/messages?{query}")).json():
+    for _ in range(4):
+        page = (await client.get(f"/agents/sessions/a/messages?{query}")).json()
         pages.append([message["content"] for message in page])
-        query = f"limit=3&before={page[0]['position']}"
+        query = f"limit=3&before={page[0]['position'] if page else 0}"
 
-    assert pages == [["4", "5", "6"], ["1", "2", "3"], ["0"]]
+    assert pages == [["4", "5", "6"], ["1", "2", "3"], ["0"], []]
+
+
+async def test_messages_are_of_one_conversation(
+    client_of: Callable[..., Any],
+    database: str,
+    user_id: UUID,
+    stranger_id: UUID,
+    maker: async_sessionmaker,
+) -> None:
+    """Neither another one of the user's nor another user's of the same id is among them."""
+    for owner, session_id in [(user_id, "a"), (user_id, "b"), (stranger_id, "a")]:
+        said: list[Any] = [{"role": "user", "content": f"{session_id} of {owner}"}] * 2
+        await DatabaseSession(session_id, owner, maker).add_items(said)
+    client = await client_of(make_app(answering(), database), user_id)
+
+    for session_id in ("a", "b"):
+        messages = (await client.get(f"/agents/sessions/{session_id}/messages")).json()
+        assert [message["content"] for message in messages] == [f"{session_id} of {user_id}"] * 2
 
 
 async def test_conversations_are_listed(
@@ -139,11 +153,14 @@ async def test_conversations_are_listed(
     assert await listed("search=THREE") == (["three"], 1)
     assert await listed("search=%25") == (await listed())
     assert await listed("search=nothing") == ([], 0)
-    every = (await listed())[0]
-    assert (await listed("limit=2"), await listed("limit=2&offset=2")) == (
-        (every[:2], 3),
-        (every[2:], 3),
-    )
+    async with maker() as session, session.begin():
+        for day, name in enumerate(("three", "one", "two"), 1):
+            written = datetime(2020, 1, day, tzinfo=timezone.utc)
+            row = AgentSession.session_id == name
+            await session.execute(update(AgentSession).where(row).values(updated_at=written))
+    assert await listed() == (["two", "one", "three"], 3)
+    assert await listed("limit=2") == (["two", "one"], 3)
+    assert await listed("limit=2&offset=2") == (["three"], 3)
 
 
 async def test_a_patch_changes_what_it_says(
@@ -163,6 +180,46 @@ async def test_a_patch_changes_what_it_says(
     assert await patch(session_name=None, description=None) == (None, None, False)
     assert await patch(is_active=True) == (None, None, True)
     assert len((await client.get("/agents/sessions/mine/messages")).json()) == 1
+
+
+async def test_changes_and_turns_do_not_disturb_each_other(
+    client_of: Callable[..., Any], database: str, user_id: UUID, maker: async_sessionmaker
+) -> None:
+    """Beside chats and each other, changes wait and are made; all of them, and no more."""
+    await told(maker, user_id)
+    client = await client_of(make_app(answering(*["Yes."] * 8), database), user_id)
+    path = "/agents/sessions/mine"
+
+    answers = await asyncio.gather(
+        *(client.post(f"{path}/chat", json={"message": "Hi"}) for _ in range(8)),
+        *(client.patch(path, json={"session_name": f"{number}"}) for number in range(8)),
+        *(client.patch(path, json={"description": f"{number}"}) for number in range(8)),
+    )
+
+    assert {answered.status_code for answered in answers} == {200}
+    [row] = (await client.get("/agents/sessions")).json()["items"]
+    assert row["session_name"] in set("01234567")
+    assert row["description"] in set("01234567")
+    assert len((await client.get(f"{path}/messages?limit=100")).json()) == 1 + 2 * 8
+
+
+async def test_a_database_in_memory_loses_nothing(client_of: Callable[..., Any]) -> None:
+    """Its single connection is shared by all requests, and each turn is there at the end."""
+    config = SQLAlchemyAsyncConfig(
+        connection_string="sqlite+aiosqlite://", metadata=Base.metadata, create_all=True
+    )
+    client = await client_of(make_app(answering(*["Yes."] * 10), config), uuid4())
+
+    answers = await asyncio.gather(
+        *(client.post(f"/agents/sessions/{n}/chat", json={"message": "Hi"}) for n in range(10)),
+        *(client.get("/agents/sessions") for _ in range(10)),
+        *(client.patch(f"/agents/sessions/{n}", json={"session_name": "x"}) for n in range(10)),
+    )
+
+    assert {answered.status_code for answered in answers} <= {200, 404}  # not begun yet
+    for number in range(10):
+        messages = await client.get(f"/agents/sessions/{number}/messages")
+        assert [message["content"] for message in messages.json()] == ["Hi", "Yes."]
 
 
 async def test_a_deletion_takes_the_messages_along(
@@ -303,10 +360,77 @@ async def test_a_message_may_be_any_text(
     escaped = "".join(f"\\u{ord(char):04x}" for char in text)
 
     answered = await client.post(
-        "/agents/sessions/a/chat", content=f'{{"message": "{escaped}"}}'.encode()
+        "/agents/sessions/a/chat",
+        content=f'{{"message": "{escaped}"}}'.encode(),
+        headers={"Content-Type": "application/json"},
     )
 
     assert answered.status_code == (400 if "lone" in text else 200)
+
+
+BODIES = [route for route in ROUTES if route[2]]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), BODIES)
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None]
+)
+async def test_a_body_is_said_to_be_json(
+    *,
+    client_of: Callable[..., Any],
+    sqlite_database: str,
+    method: str,
+    path: str,
+    body: Any,
+    content_type: str | None,
+) -> None:
+    """What a page of another site can send without being asked first is refused."""
+    client = await client_of(make_app(answering(), sqlite_database), uuid4())
+    headers = {"Content-Type": content_type} if content_type else {}
+
+    refused = await client.request(method, path, content=json.dumps(body).encode(), headers=headers)
+
+    assert refused.status_code == 415
+    assert refused.json()["detail"] == "The content type must be application/json."
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "application/x+json"])
+async def test_there_is_more_than_one_kind_of_json(
+    client_of: Callable[..., Any], sqlite_database: str, content_type: str
+) -> None:
+    """Parameters and suffixes are let pass."""
+    client = await client_of(make_app(answering("Yes."), sqlite_database), uuid4())
+
+    answered = await client.post(
+        "/agents/sessions/a/chat",
+        content=b'{"message": "Hi"}',
+        headers={"Content-Type": content_type},
+    )
+
+    assert answered.status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path", "body"), BODIES)
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"message": "h\xffi"}', b'{"message": ' + b"[" * 100_000]
+)
+async def test_what_is_no_json_is_refused(
+    *,
+    client_of: Callable[..., Any],
+    sqlite_database: str,
+    method: str,
+    path: str,
+    body: Any,  # noqa: ARG001 - of the route
+    content: bytes,
+) -> None:
+    """Nothing, half of it, bytes that are no text, and too much of it are the client's faults."""
+    client = await client_of(make_app(answering(), sqlite_database), uuid4())
+
+    refused = await client.request(
+        method, path, content=content, headers={"Content-Type": "application/json"}
+    )
+
+    assert refused.status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -357,10 +481,10 @@ async def test_an_id_has_bounds(
     ],
 )
 async def test_the_query_of_a_list_has_bounds(
-    client_of: Callable[..., Any], database: str, user_id: UUID, query: str
+    client_of: Callable[..., Any], sqlite_database: str, query: str
 ) -> None:
     """A value out of bounds is a 400, and not left to the database."""
-    client = await client_of(make_app(answering(), database), user_id)
+    client = await client_of(make_app(answering(), sqlite_database), uuid4())
 
     assert (await client.get(f"/agents/sessions?{query}")).status_code == 400
 

@@ -3,22 +3,31 @@
 # Litestar reads these annotations at run time, so they are not postponed.
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import jsonschema_rs
 import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig, SQLAlchemyPlugin
 from agents import Agent
 from litestar import Litestar, Request, get
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import ImproperlyConfiguredException, NotAuthorizedException
-from litestar.params import HeaderParameter
-from sqlalchemy.ext.asyncio import AsyncEngine
+from litestar.params import HeaderParameter, SkipValidation
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from openai_agents_session.database import AgentSessionService
-from openai_agents_session.litestar import AgentController, AgentSessionsPlugin
-from tests.litestar.conftest import LoggedIn, answering, last_input, make_app
+from openai_agents_session.database import AgentSessionService, Base
+from openai_agents_session.litestar import AgentController, AgentSessionsPlugin, provide_user_id
+from tests.litestar.conftest import (
+    ROUTES,
+    HeaderAuthentication,
+    LoggedIn,
+    answering,
+    last_input,
+    make_app,
+)
 
 MISSING = (
     "openai_agents_session.litestar requires the 'litestar' extra. "
@@ -44,6 +53,179 @@ async def test_the_applications_own_engine_is_used(
     client = await client_of(app)
 
     assert (await client.get("/mine")).json() is True
+
+
+@get("/own")
+async def own_databases(
+    db_session: NamedDependency[AsyncSession], db_engine: NamedDependency[AsyncEngine]
+) -> list[str]:
+    """What the application's handlers are given."""
+    return [str(db_session.bind and db_session.bind.engine.url), str(db_engine.url)]
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_the_applications_own_database_stays_its_own(
+    *,
+    client_of: Callable[..., Any],
+    sqlite_database: str,
+    user_id: UUID,
+    tmp_path: Path,
+    first: bool,
+) -> None:
+    """A plugin with a URL gives its database to nobody else, in whatever order it comes."""
+    own_url = f"sqlite+aiosqlite:///{tmp_path / 'own.db'}"
+    plugins: list[Any] = [
+        SQLAlchemyPlugin(SQLAlchemyAsyncConfig(connection_string=own_url)),
+        AgentSessionsPlugin(answering("Yes."), sqlite_database),
+    ]
+    app = Litestar(
+        [own_databases],
+        plugins=plugins if first else plugins[::-1],
+        middleware=[HeaderAuthentication],
+    )
+    client = await client_of(app, user_id)
+
+    assert (await client.get("/own")).json() == [own_url, own_url]
+    said = await client.post("/agents/sessions/x/chat", json={"message": "Hi"})
+    assert said.json()["response"] == "Yes."
+    assert (await client.get("/agents/sessions")).json()["total"] == 1
+
+
+@pytest.mark.parametrize("key", ["session_dependency_key", "engine_dependency_key"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_configuration_takes_no_others_place(key: str, *, first: bool) -> None:
+    """Two configurations with the same key are refused, and accepted with keys of their own."""
+    keys: dict[str, Any] = {"session_dependency_key": "a", "engine_dependency_key": "b"}
+    plugins: list[Any] = [
+        SQLAlchemyPlugin(SQLAlchemyAsyncConfig(connection_string="sqlite+aiosqlite://")),
+        AgentSessionsPlugin(
+            answering(), SQLAlchemyAsyncConfig(connection_string="sqlite+aiosqlite://", **keys)
+        ),
+    ]
+    Litestar(plugins=plugins if first else plugins[::-1])
+
+    keys[key] = "db_session" if key.startswith("session") else "db_engine"
+    plugins[1] = AgentSessionsPlugin(
+        answering(), SQLAlchemyAsyncConfig(connection_string="sqlite+aiosqlite://", **keys)
+    )
+    with pytest.raises(ImproperlyConfiguredException, match="take the place of another"):
+        Litestar(plugins=plugins if first else plugins[::-1])
+
+
+async def test_two_plugins_keep_to_their_databases(
+    client_of: Callable[..., Any], sqlite_database: str, tmp_path: Path
+) -> None:
+    """What is said to one agent is listed on its path, and not on the other's."""
+
+    class Other(AgentController):
+        path = "/other"
+
+    other = SQLAlchemyAsyncConfig(
+        connection_string=f"sqlite+aiosqlite:///{tmp_path / 'other.db'}",
+        metadata=Base.metadata,
+        create_all=True,
+    )
+    app = Litestar(
+        plugins=[
+            AgentSessionsPlugin(answering("A."), sqlite_database),
+            AgentSessionsPlugin(answering("B."), other, controller=Other),
+        ],
+        middleware=[HeaderAuthentication],
+    )
+    client = await client_of(app, uuid4())
+
+    for path, response in {"/agents": "A.", "/other": "B."}.items():
+        said = await client.post(f"{path}/sessions/{path[1:]}/chat", json={"message": "Hi"})
+        assert said.json()["response"] == response
+    for path in ("/agents", "/other"):
+        items = (await client.get(f"{path}/sessions")).json()["items"]
+        assert [item["session_id"] for item in items] == [path[1:]]
+
+
+async def test_the_applications_own_service_stays(
+    client_of: Callable[..., Any], sqlite_database: str
+) -> None:
+    """What the application calls by the service's name is left to it; the routes have theirs."""
+
+    @get("/own", sync_to_thread=False)
+    def handler(agent_session_service: NamedDependency[str]) -> str:
+        return agent_session_service
+
+    app = Litestar(
+        [handler],
+        plugins=[AgentSessionsPlugin(answering("Yes."), sqlite_database)],
+        dependencies={"agent_session_service": Provide(lambda: "mine", sync_to_thread=False)},
+        middleware=[HeaderAuthentication],
+    )
+    client = await client_of(app, uuid4())
+
+    assert (await client.get("/own")).text == "mine"
+    assert (await client.get("/agents/sessions")).json()["total"] == 0
+
+
+async def test_the_application_may_use_a_provider_as_well(
+    client_of: Callable[..., Any], sqlite_database: str
+) -> None:
+    """By another name; Litestar alone would refuse that."""
+    chosen = Provide(lambda: answering("Yes."), sync_to_thread=False)
+
+    @get("/me", sync_to_thread=False)
+    def handler(
+        me: NamedDependency[UUID], helper: NamedDependency[SkipValidation[Agent[Any]]]
+    ) -> str:
+        return f"{me} {helper.name}"
+
+    app = Litestar(
+        [handler],
+        plugins=[AgentSessionsPlugin(chosen, sqlite_database)],
+        dependencies={
+            "me": Provide(provide_user_id, sync_to_thread=False),
+            "helper": chosen,
+        },
+        middleware=[HeaderAuthentication],
+    )
+    user = uuid4()
+    client = await client_of(app, user)
+
+    assert (await client.get("/me")).text == f"{user} Assistant"
+    said = await client.post("/agents/sessions/x/chat", json={"message": "Hi"})
+    assert said.json()["response"] == "Yes."
+
+
+@pytest.mark.parametrize("user", ["no UUID", 5])
+async def test_a_user_that_is_no_key_is_the_servers_mistake(
+    client_of: Callable[..., Any],
+    sqlite_database: str,
+    caplog: pytest.LogCaptureFixture,
+    user: Any,
+) -> None:
+    """A provider of something else is a 500 on every route, and the log says so."""
+    provider = Provide(lambda: user, sync_to_thread=False)
+    client = await client_of(make_app(answering(), sqlite_database, user_id=provider))
+    client.app.debug = False
+
+    for method, path, body in ROUTES:
+        answered = await client.request(method, path, json=body)
+        assert (answered.status_code, answered.json()["detail"]) == (500, "Internal Server Error")
+
+    kinds = [r.getMessage() for r in caplog.records if r.name == "openai_agents_session"]
+    assert len(kinds) == len(ROUTES)
+    assert all(kind.endswith(("ValueError", "TypeError")) for kind in kinds)
+
+
+async def test_an_agents_name_may_be_long(
+    client_of: Callable[..., Any], sqlite_database: str
+) -> None:
+    """The row has as much of it as there is room for."""
+    agent = answering("Yes.")
+    agent.name = "n" * 256
+    client = await client_of(make_app(agent, sqlite_database), uuid4())
+
+    said = await client.post("/agents/sessions/x/chat", json={"message": "Hi"})
+
+    assert said.status_code == 200
+    [row] = (await client.get("/agents/sessions")).json()["items"]
+    assert row["agent_name"] == "n" * 255
 
 
 async def test_agent_user_and_options_can_be_chosen_for_each_request(
@@ -111,6 +293,20 @@ def test_an_agent_is_an_agent() -> None:
         AgentSessionsPlugin(wrong, "sqlite+aiosqlite://")
 
 
+@pytest.mark.parametrize("name", ["session", "input", "starting_agent"])
+def test_options_leave_the_rest_to_the_route(name: str) -> None:
+    """What the route decides is refused at construction."""
+    with pytest.raises(ValueError, match=f"run_options must not have {name}"):
+        AgentSessionsPlugin(answering(), "sqlite+aiosqlite://", run_options={name: None})
+
+
+def test_a_url_has_an_engine_that_quotes_nothing() -> None:
+    """An error of SQLAlchemy's, wherever it is logged, has no parameters in it."""
+    plugin = AgentSessionsPlugin(answering(), "sqlite+aiosqlite://")
+
+    assert plugin.config.get_engine().sync_engine.hide_parameters
+
+
 def test_the_document_shows_every_route_with_examples() -> None:
     """Each route has a summary, its errors, and examples of what goes in and comes out."""
     schema = make_app(answering(), "sqlite+aiosqlite://").openapi_schema.to_schema()
@@ -119,30 +315,69 @@ def test_the_document_shows_every_route_with_examples() -> None:
         for path, methods in schema["paths"].items()
         for method, route in methods.items()
     }
+    statuses = {name: sorted(map(int, route["responses"])) for name, route in routes.items()}
 
-    assert sorted(routes) == [
-        "delete /agents/sessions/{session_id}",
-        "get /agents/sessions",
-        "get /agents/sessions/{session_id}/messages",
-        "patch /agents/sessions/{session_id}",
-        "post /agents/sessions/{session_id}/chat",
-        "post /agents/sessions/{session_id}/chat/stream",
-    ]
+    one = "/agents/sessions/{session_id}"
+    assert statuses == {
+        f"delete {one}": [204, 400, 401, 404, 503],
+        "get /agents/sessions": [200, 400, 401, 503],
+        f"get {one}/messages": [200, 400, 401, 404, 503],
+        f"patch {one}": [200, 400, 401, 404, 415, 503],
+        f"post {one}/chat": [200, 400, 401, 415, 422, 502, 503],
+        f"post {one}/chat/stream": [200, 400, 401, 415],
+    }
     for name, route in routes.items():
         assert route["summary"]
-        assert "401" in route["responses"]
-        assert ("404" in route["responses"]) == ("chat" not in name and "{" in name)
         parameters = {each["name"]: each for each in route.get("parameters", [])}
         assert not {"user_id", "agent", "agent_session", "run_options"} & set(parameters)
         if "{" in name:
             assert parameters["session_id"]["examples"]
-    stream = routes["post /agents/sessions/{session_id}/chat/stream"]["responses"]["200"]
+    stream = routes[f"post {one}/chat/stream"]["responses"]["200"]
     assert stream["content"]["text/event-stream"]["examples"]
+    for status in ("422", "502", "503"):
+        assert status in stream["description"]
+    models = schema["components"]["schemas"]
     for model, field in [
-        *(("ChatRequest", "message"), ("ChatResponse", "response"), ("ChatEvent", "data")),
+        *(("ChatRequest", "message"), ("ChatResponse", "response")),
         *(("ConversationRead", "session_name"), ("MessageRead", "content")),
     ]:
-        assert schema["components"]["schemas"][model]["properties"][field]["examples"]
+        assert models[model]["properties"][field]["examples"]
+    for model in ("ChatRequest", "ConversationPatch"):
+        assert models[model]["additionalProperties"] is False
+
+
+def test_the_documents_examples_are_what_it_says() -> None:
+    """Each is valid by the schema that it stands in."""
+    document = make_app(answering(), "sqlite+aiosqlite://").openapi_schema.to_schema()
+    found = [
+        (schema, example)
+        for part in parts(document)
+        for schema, examples in [
+            (part, part.get("examples")),
+            (part.get("schema"), [each["value"] for each in shown(part.get("examples"))]),
+        ]
+        if isinstance(schema, dict) and isinstance(examples, list)
+        for example in examples
+    ]
+    assert len(found) > 10
+
+    for schema, example in found:
+        whole = {**schema, "components": document["components"]}
+        jsonschema_rs.validator_for(whole).validate(example)
+
+
+def parts(document: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a document."""
+    if isinstance(document, dict):
+        yield document
+    if isinstance(document, (dict, list)):
+        for part in document.values() if isinstance(document, dict) else document:
+            yield from parts(part)
+
+
+def shown(examples: Any) -> list[Any]:
+    """The named examples of a parameter or a body."""
+    return list(examples.values()) if isinstance(examples, dict) else []
 
 
 @pytest.mark.parametrize("driver", ["litestar", "sqlalchemy", "advanced_alchemy"])

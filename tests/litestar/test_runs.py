@@ -6,25 +6,37 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import httpx
+import msgspec
 import pytest
 import uvicorn
+from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 from agents import (
     Agent,
     GuardrailFunctionOutput,
     InputGuardrail,
     MaxTurnsExceeded,
+    ToolGuardrailFunctionOutput,
     function_tool,
+    tool_input_guardrail,
+    tool_output_guardrail,
 )
 from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
+from litestar import Litestar
+from litestar.di import Provide
 from litestar.logging import LoggingConfig
+from litestar.plugins import InitPlugin
 from openai import OpenAIError
+from pydantic import BaseModel
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from openai_agents_session import DatabaseSession
-from openai_agents_session.litestar import _runs
-from tests.litestar.conftest import answering, make_app
+from openai_agents_session.litestar import AgentSessionsPlugin, _runs
+from openai_agents_session.litestar._errors import UnavailableException, quietly
+from tests.litestar.conftest import HeaderAuthentication, answering, make_app
 from tests.litestar.test_example import events
 from tests.servers import free_port
 
@@ -32,7 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from uuid import UUID
 
-    from litestar import Litestar
+    from litestar.config.app import AppConfig
+    from litestar.types import ASGIApp, Receive, Scope, Send
     from sqlalchemy.ext.asyncio import async_sessionmaker
 
 SECRETS = ["sk-very-secret", "my own words"]
@@ -85,8 +98,7 @@ async def test_an_error_tells_nothing(
     assert plain.status_code == status
     [(name, told)] = events(streamed.text)
     assert (name, told["status_code"]) == ("error", status)
-    if not debug:  # Litestar's page for developers has the lines of the source as well
-        assert plain.json() == told
+    assert plain.json() == told
     kinds = [r.getMessage() for r in caplog.records if r.name == "openai_agents_session"]
     assert len(kinds) == 2
     assert f"session 'a' failed: {type(error).__module__}.{type(error).__name__}" in kinds[0]
@@ -112,6 +124,157 @@ async def test_a_refusal_is_no_failure(
     assert plain.json() == {"status_code": 422, "detail": "The agent refused the message."}
     assert events(streamed.text)[-1] == ("error", plain.json())
     assert not [r for r in caplog.records if r.name == "openai_agents_session"]
+
+
+@pytest.mark.parametrize("at", ["input", "output"])
+async def test_a_tools_guardrail_refuses_as_well(
+    client_of: Callable[..., Any], sqlite_database: str, at: str
+) -> None:
+    """What it stops is a refusal, and no failure."""
+
+    @tool_input_guardrail
+    def before(_: Any) -> ToolGuardrailFunctionOutput:
+        return ToolGuardrailFunctionOutput.raise_exception("my own words")
+
+    @tool_output_guardrail
+    def after(_: Any) -> ToolGuardrailFunctionOutput:
+        return ToolGuardrailFunctionOutput.raise_exception("my own words")
+
+    @function_tool(
+        tool_input_guardrails=[before] if at == "input" else [],
+        tool_output_guardrails=[after] if at == "output" else [],
+    )
+    def work() -> str:
+        """Do it."""
+        return "done"
+
+    model = ScriptedModel([[function_call("work", "{}", call_id="call_1")]] * 2)
+    agent = Agent(name="Guarded", model=model, tools=[work])
+    client = await client_of(make_app(agent, sqlite_database), uuid4())
+
+    plain = await client.post("/agents/sessions/a/chat", json={"message": "Hi"})
+    streamed = await client.post("/agents/sessions/b/chat/stream", json={"message": "Hi"})
+
+    assert plain.json() == {"status_code": 422, "detail": "The agent refused the message."}
+    assert events(streamed.text)[-1] == ("error", plain.json())
+
+
+async def test_a_run_that_does_not_begin_is_a_failed_one(
+    client_of: Callable[..., Any], sqlite_database: str
+) -> None:
+    """Options that no run takes are the server's mistake, which both routes tell alike."""
+    options = Provide(lambda: {"session": None}, sync_to_thread=False)
+    app = make_app(answering(), sqlite_database, run_options=options)
+    client = await client_of(app, uuid4())
+
+    plain = await client.post("/agents/sessions/a/chat", json={"message": "Hi"})
+    streamed = await client.post("/agents/sessions/a/chat/stream", json={"message": "Hi"})
+
+    assert plain.json() == {"status_code": 502, "detail": "The agent could not answer."}
+    assert streamed.status_code == 200
+    assert events(streamed.text) == [("error", plain.json())]
+
+
+class Reading(BaseModel):
+    """An output with numbers that JSON has not."""
+
+    values: list[float]
+
+
+@pytest.mark.parametrize(
+    ("output_type", "said", "told"),
+    [
+        (None, "half \ud83d of it", "half \ufffd of it"),
+        (None, "\ud83d\ude00", "\U0001f600"),
+        (Reading, '{"values": [NaN, 1.5, -Infinity]}', {"values": [None, 1.5, None]}),
+    ],
+)
+async def test_an_answer_is_always_json(
+    client_of: Callable[..., Any], sqlite_database: str, output_type: Any, said: str, told: Any
+) -> None:
+    """What JSON in UTF-8 has not is replaced, and the turn is stored and answered."""
+    model = ScriptedModel([[assistant_message(said)]] * 2)
+    agent = Agent(name="Odd", model=model, output_type=output_type)
+    client = await client_of(make_app(agent, sqlite_database), uuid4())
+
+    plain = await client.post("/agents/sessions/a/chat", json={"message": "Hi"})
+    streamed = await client.post("/agents/sessions/b/chat/stream", json={"message": "Hi"})
+
+    assert plain.json() == {"response": told, "session_id": "a"}
+    assert strictly(streamed.text) == {"response": told, "session_id": "b"}
+    for session_id in ("a", "b"):
+        messages = await client.get(f"/agents/sessions/{session_id}/messages")
+        assert [message["role"] for message in messages.json()] == ["user", "assistant"]
+
+
+def strictly(text: str) -> Any:
+    """The data of a stream's last event, read by a parser that takes no more than JSON."""
+    return msgspec.json.decode(text.rpartition("data: ")[2])
+
+
+@pytest.mark.parametrize("debug", [False, True])
+async def test_a_broken_database_tells_nothing(
+    *,
+    client_of: Callable[..., Any],
+    database: str,
+    user_id: UUID,
+    maker: async_sessionmaker,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    debug: bool,
+) -> None:
+    """Every route answers 503 in the same words; no log has any of the request's."""
+    log = LoggingConfig(log_exceptions="always", configure_root_logger=False)
+    config = SQLAlchemyAsyncConfig(connection_string=database)  # which would show parameters
+    app = make_app(answering("never said"), config, logging_config=log)
+    app.debug = debug
+    client = await client_of(app, user_id)
+    async with maker() as session, session.begin():
+        await session.execute(text("DROP TABLE session_message"))
+        await session.execute(text("DROP TABLE agent_session"))
+
+    secret = "my own words"
+    answers = [
+        await client.get("/agents/sessions", params={"search": secret}),
+        await client.get("/agents/sessions/a/messages"),
+        await client.patch("/agents/sessions/a", json={"session_name": secret}),
+        await client.delete("/agents/sessions/a"),
+        await client.post("/agents/sessions/a/chat", json={"message": secret}),
+    ]
+
+    sentence = "The conversation is not available right now."
+    for answered in answers:
+        assert answered.json() == {"status_code": 503, "detail": sentence}
+    ours = [r.getMessage() for r in caplog.records if r.name == "openai_agents_session"]
+    assert [line.split(" failed")[0] for line in ours] == [
+        "Listing the conversations",
+        "Reading session 'a'",
+        "Changing session 'a'",
+        "Deleting session 'a'",
+        "The agent's run for session 'a'",
+    ]
+    assert secret not in caplog.text + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError("no such socket, said my own words"),
+        asyncio.TimeoutError("my own words"),
+        type("CannotConnectNowError", (Exception,), {"sqlstate": "57P03"})("my own words"),
+    ],
+    ids=["file", "time", "driver"],
+)
+async def test_a_database_that_cannot_be_reached_is_unavailable(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the event loop or the driver raises is told like SQLAlchemy's errors."""
+    with pytest.raises(UnavailableException) as raised, quietly("Reading"):
+        raise error
+
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+    assert "my own words" not in caplog.text
 
 
 async def test_a_failed_run_can_be_followed_by_another(
@@ -166,7 +329,7 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Litestar, user: UUID) -> AsyncGenerator[httpx.AsyncClient]:
+async def serving(app: ASGIApp, user: UUID) -> AsyncGenerator[httpx.AsyncClient]:
     """A real server, and a client of it."""
     server = Server(uvicorn.Config(app, port=free_port(), log_config=None, lifespan="on"))
     task = asyncio.create_task(server.serve())
@@ -221,3 +384,109 @@ async def test_a_client_that_goes_away_leaves_a_whole_turn(
         again = await client.post("/agents/sessions/a/chat", json={"message": "Still there?"})
         assert again.json()["response"] == "never asked"
         assert not _runs._running
+
+
+async def test_a_client_that_does_not_wait_leaves_a_whole_run(
+    database: str, user_id: UUID, maker: async_sessionmaker
+) -> None:
+    """Without a stream nobody notices, and all of the run is stored."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(_: Any) -> Any:
+        asked.set()
+        await go_on.wait()
+        return [assistant_message("At last.")]
+
+    model = ScriptedModel([ModelStep.respond(slowly), [assistant_message("Yes.")]])
+    session = DatabaseSession("a", user_id, maker)
+
+    async with serving(make_app(Agent(name="Slow", model=model), database), user_id) as client:
+        waiting = asyncio.create_task(
+            client.post("/agents/sessions/a/chat", json={"message": "Go"})
+        )
+        await asked.wait()
+        waiting.cancel()  # closes the connection
+        await asyncio.wait([waiting])
+        go_on.set()
+    # A server that stops waits for what it has begun.
+    assert await contents(session) == ["user", "message"]
+
+
+def noting(app: ASGIApp, ends: asyncio.Event) -> ASGIApp:
+    """The application, and a note of when the server tells it to end."""
+
+    async def noted(scope: Scope, receive: Receive, send: Send) -> None:
+        async def receiving() -> Any:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                ends.set()
+            return message
+
+        await app(scope, receiving, send)
+
+    return noted
+
+
+@pytest.mark.parametrize("plugin_first", [True, False])
+async def test_a_shutdown_waits_for_a_turn_without_a_client(
+    database: str, user_id: UUID, maker: async_sessionmaker, *, plugin_first: bool
+) -> None:
+    """A tool that is at work ends and is stored, before the database is closed."""
+    working, ends = asyncio.Event(), asyncio.Event()
+    order: list[str] = []
+
+    @function_tool
+    async def work() -> str:
+        """Take a while."""
+        working.set()
+        await ends.wait()
+        await asyncio.sleep(0.2)
+        order.append("worked")
+        return "done"
+
+    @asynccontextmanager
+    async def closing(_: Any) -> AsyncGenerator[None]:
+        yield
+        order.append("closed")
+
+    class Database(InitPlugin):
+        def on_app_init(self, app_config: AppConfig) -> AppConfig:
+            app_config.lifespan.append(closing)
+            return app_config
+
+    call = function_call("work", "{}", call_id="call_1")
+    model = ScriptedModel([[call], [assistant_message("never asked")]])
+    agent = Agent(name="Slow", model=model, tools=[work])
+    plugins: list[Any] = [AgentSessionsPlugin(agent, database), Database()]
+    app = Litestar(
+        plugins=plugins if plugin_first else plugins[::-1],
+        middleware=[HeaderAuthentication],
+        on_shutdown=[lambda: order.append("down")],
+        logging_config=None,
+    )
+
+    async with serving(noting(app, ends), user_id) as client:
+        request = client.build_request(
+            "POST", "/agents/sessions/a/chat/stream", json={"message": "Go"}
+        )
+        streamed = await client.send(request, stream=True)
+        await working.wait()
+        await streamed.aclose()
+
+    assert order == ["worked", "closed", "down"]
+    stored = await contents(DatabaseSession("a", user_id, maker))
+    assert stored == ["user", "function_call", "function_call_output"]
+
+
+async def test_a_shutdown_does_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After its time it ends, and the log says what it left behind."""
+    monkeypatch.setattr(_runs, "SHUTDOWN_SECONDS", 0.01)
+    task = asyncio.create_task(asyncio.Event().wait())
+    monkeypatch.setattr(_runs, "_running", {task})
+
+    await _runs.drain()
+
+    assert "The shutdown did not wait for 1 turns to be stored" in caplog.text
+    task.cancel()

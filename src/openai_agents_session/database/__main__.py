@@ -11,6 +11,7 @@ import os
 import sys
 
 from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
 
 from openai_agents_session.database._migrate import run
 
@@ -23,15 +24,15 @@ ACTIONS = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; an error of Alembic's ends it with a line and status 1."""
+    """Run the command; an error ends it with a line and status 1."""
     options = _parser().parse_args(arguments)
     url = options.url or os.environ.get("DATABASE_URL")
     if not url:
         sys.exit("--url or the environment variable DATABASE_URL must name the database")
     try:
         run(options.action, url, getattr(options, "revision", None), options.user_table)
-    except (CommandError, RuntimeError) as error:
-        sys.exit(str(error))
+    except (CommandError, RuntimeError, SQLAlchemyError, OSError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 def _parser() -> argparse.ArgumentParser:

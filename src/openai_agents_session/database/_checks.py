@@ -6,9 +6,18 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from openai_agents_session.database._statements import tables_of
+from openai_agents_session.database.types import MAX_NAME
 
 if TYPE_CHECKING:
     from openai_agents_session.database.mixins import AgentSessionMixin
+
+UNSET: Any = object()
+"""Stands for an argument that was not passed, where None says something."""
+
+MAX_ROWS = 2**31 - 1
+"""How many rows may be asked for; no conversation has so many."""
+
+_LENGTHS = {"session_name": MAX_NAME, "agent_name": MAX_NAME}
 
 
 def checked_user_id(model: type[AgentSessionMixin], user_id: Any) -> Any:
@@ -48,13 +57,42 @@ def checked_text(name: str, text: str | None, length: int | None = None) -> str 
     return text
 
 
-def checked_flag(is_active: bool) -> bool:
-    """Return the flag, or say what is wrong with it.
+def checked_metadata(**values: Any) -> dict[str, Any]:
+    """Return what was passed of a row's columns, or say what is wrong with it.
+
+    Args:
+        values: the names of columns, and what is to be in them or ``UNSET``.
 
     Raises:
-        TypeError: it is no bool.
-        ValueError: it is None: a conversation is active or not.
+        TypeError: an argument has the wrong type.
+        ValueError: ``is_active`` is None, or a text is too long or has a NUL or a lone
+            surrogate.
     """
+    return {
+        name: _checked_flag(value)
+        if name == "is_active"
+        else checked_text(name, value, _LENGTHS.get(name))
+        for name, value in values.items()
+        if value is not UNSET
+    }
+
+
+def checked_page(limit: int, offset: int) -> tuple[int, int]:
+    """Return the size and the beginning of a page, or say what is wrong with them.
+
+    Raises:
+        TypeError: one is no integer.
+        ValueError: one is negative, or beyond what databases count to.
+    """
+    for name, number in (("limit", limit), ("offset", offset)):
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise TypeError(f"{name} must be an int, not {type(number).__name__}")
+        if not 0 <= number <= MAX_ROWS:
+            raise ValueError(f"{name} must be from 0 to {MAX_ROWS}; got {number}")
+    return limit, offset
+
+
+def _checked_flag(is_active: bool) -> bool:
     if is_active is None:
         raise ValueError("is_active must be True or False; None clears what may be empty")
     if not isinstance(is_active, bool):

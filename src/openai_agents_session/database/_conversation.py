@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from agents import TResponseInputItem
-    from sqlalchemy.engine import Dialect
-    from sqlalchemy.ext.asyncio import AsyncSession
 
+    from openai_agents_session.database._attempts import Transaction
     from openai_agents_session.database._work import Unit, Work
     from openai_agents_session.database.mixins import AgentSessionMixin
 
@@ -166,10 +165,10 @@ class Conversation:
         await self._work.write(self._on(unit))
 
     def _on(self, unit: Callable[[Rows], Awaitable[_T]]) -> Unit[_T]:
-        """Return a unit of work that is told of its session and of the dialect."""
+        """Return a unit of work that is told of its transaction."""
 
-        def work(session: AsyncSession, dialect: Dialect) -> Awaitable[_T]:
-            statements = statements_of(self._model, dialect.name)
-            return unit(Rows(session, dialect, statements, self._name))
+        def work(transaction: Transaction) -> Awaitable[_T]:
+            statements = statements_of(self._model, transaction.dialect.name)
+            return unit(Rows(transaction, statements, self._name))
 
         return work

@@ -15,15 +15,22 @@ if TYPE_CHECKING:
 
     from agents import TResponseInputItem
 
-_ROLES: dict[Any, MessageRole] = {role.value: role for role in MessageRole}
-_ROLES["developer"] = MessageRole.SYSTEM
+# Plain texts: an enum's ``value`` costs more than all else that is asked of a role.
+_USER, _ASSISTANT, _SYSTEM, _TOOL = (role.value for role in MessageRole)
+
+_ROLES = {
+    **{role.value: role.value for role in MessageRole},
+    "developer": _SYSTEM,
+}
 
 _ROLES_OF_TYPES = {
-    "mcp_approval_response": MessageRole.USER,
-    "mcp_list_tools": MessageRole.TOOL,
-    "compaction_trigger": MessageRole.SYSTEM,
-    "configuration_update": MessageRole.SYSTEM,
+    "mcp_approval_response": _USER,
+    "mcp_list_tools": _TOOL,
+    "compaction_trigger": _SYSTEM,
+    "configuration_update": _SYSTEM,
 }
+
+_PLAIN = {str, type(None)}
 
 # Where an item that is no message keeps its words, the first that is there.
 _WORDS = ("content", "output", "arguments", "input", "summary", "code", "result", "reason")
@@ -43,7 +50,7 @@ def rows_of(items: Sequence[TResponseInputItem]) -> list[Texts]:
         TypeError: an item holds what JSON cannot.
     """
     return [
-        _row(text, item if type(item) is dict else deserialize(text))
+        _row(text.decode(), item if type(item) is dict else deserialize(text))
         for text, item in zip(serialize(items), items, strict=True)
     ]
 
@@ -78,41 +85,43 @@ def _item_in_string(text: str | bytes) -> TResponseInputItem | None:
     return deserialize(inner) if isinstance(inner, str) else None
 
 
-def _row(text: bytes, item: Any) -> Texts:
-    kind = item.get("type")
-    return (
-        _role(item.get("role"), kind).value,
-        _shown(_words(item)) or "",
-        _shown(item.get("call_id") or item.get("tool_call_id")),
-        _shown(_tool_name(item, kind)),
-        _strict(text),
-    )
+def _row(text: str, item: Any) -> Texts:
+    get = item.get
+    kind, role = get("type"), get("role")
+    words, name = _words(item), _tool_name(item, kind, role)
+    call = get("call_id") or get("tool_call_id")
+    # JSON escapes what databases cannot hold, a NUL and a lone surrogate; so without an escape
+    # there is nothing to clean. One character alone is found much faster than two.
+    escaped = "\\" in text and "\\u" in text
+    if escaped or not _PLAIN.issuperset((type(words), type(name), type(call))):
+        words, name, call = _shown(words) or "", _shown(name), _shown(call)
+    return _role(role, kind), words, call, name, _strict(text)
 
 
-def _strict(text: bytes) -> str:
+def _strict(text: str) -> str:
     """Return a text that databases take for JSON: the item's own, or a string that holds it."""
-    if b"NaN" in text or b"Infinity" in text:
+    if ("N" in text and "NaN" in text) or ("I" in text and "Infinity" in text):
         try:
             from_json(text, allow_inf_nan=False)
         except ValueError:
-            return json.dumps(text.decode())
-    return text.decode()
+            return json.dumps(text)
+    return text
 
 
-def _role(role: object, kind: object) -> MessageRole:
+def _role(role: object, kind: object) -> str:
     """Whose an item is: what it says, and without that what it means."""
     if isinstance(role, str) and role in _ROLES:
         return _ROLES[role]
     if not isinstance(kind, str):
-        return MessageRole.ASSISTANT
+        return _ASSISTANT
     if kind.endswith("_output"):
-        return MessageRole.TOOL
-    return _ROLES_OF_TYPES.get(kind, MessageRole.ASSISTANT)
+        return _TOOL
+    return _ROLES_OF_TYPES.get(kind, _ASSISTANT)
 
 
-def _tool_name(item: dict[str, Any], kind: object) -> object:
+def _tool_name(item: dict[str, Any], kind: object, role: object) -> Any:
     name = item.get("tool_name")
-    if name is None and (isinstance(kind, str) or item.get("role") == "tool"):
+    if name is None and (isinstance(kind, str) or role == "tool"):
         name = item.get("name")
     if name is None and isinstance(kind, str) and kind.endswith("_call"):
         name = kind.removesuffix("_call")

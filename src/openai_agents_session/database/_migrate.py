@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from alembic import command
@@ -37,6 +39,9 @@ def run(action: str, url: str, revision: str | None = None, user_table: str | No
         revision: where to; None for the newest, or for nothing with ``downgrade``.
         user_table: as for ``configuration``.
     """
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        raise ValueError("the migration starts an event loop: run it where there is none")
     config = configuration(url, user_table)
     if action == "upgrade":
         command.upgrade(config, revision or "head")

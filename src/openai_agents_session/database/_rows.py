@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 from openai_agents_session.database._items import COLUMNS, item_of
-from openai_agents_session.database._statements import PARAMETERS, random_ids
+from openai_agents_session.database._statements import PARAMETERS, new_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agents import TResponseInputItem
-    from sqlalchemy.engine import Dialect
-    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from openai_agents_session.database._attempts import Transaction
     from openai_agents_session.database._items import Texts
     from openai_agents_session.database._statements import Statements
 
@@ -47,24 +49,28 @@ class Name:
 class Rows:
     """One conversation in one transaction."""
 
-    session: AsyncSession
-    dialect: Dialect
+    transaction: Transaction
     sql: Statements
     name: Name
 
+    @property
+    def connection(self) -> AsyncConnection:
+        """The transaction's connection."""
+        return self.transaction.connection
+
     async def stored(self) -> Sequence[Any]:
         """Return every stored item, oldest first."""
-        return (await self.session.scalars(self.sql.oldest_first, self.name.parameters)).all()
+        return (await self.connection.scalars(self.sql.oldest_first, self.name.parameters)).all()
 
     async def newest(self, wanted: int) -> list[tuple[Any, Any]]:
         """Return the keys and stored items of the newest messages, oldest first."""
         parameters = {**self.name.parameters, "wanted": wanted}
-        rows = (await self.session.execute(self.sql.newest_first, parameters)).all()
+        rows = (await self.connection.execute(self.sql.newest_first, parameters)).all()
         return [(row.id, row.stored) for row in reversed(rows)]
 
     async def exists(self) -> bool:
         """Return whether there is a row of the conversation."""
-        found = await self.session.scalar(self.sql.exists, self.name.parameters)
+        found = await self.connection.scalar(self.sql.exists, self.name.parameters)
         return found is not None
 
     async def open(self, more: int) -> tuple[Any, int]:
@@ -72,62 +78,77 @@ class Rows:
         parameters = {
             **self.name.parameters,
             **self.name.metadata,
-            "key": uuid4(),
+            "key": UUID(int=new_ids(1)[0]),
             "now": _now(),
             "more": more,
         }
-        row = (await self.session.execute(self.sql.open, parameters)).one()
+        row = (await self.connection.execute(self.sql.open, parameters)).one()
+        self.transaction.number = row.number
         return row.id, row.last_position
 
     async def lock(self, more: int = 0) -> tuple[Any, int] | None:
         """Do the same where there is a row; return None where there is none."""
         parameters = {**self.name.parameters, "now": _now(), "more": more}
-        row = (await self.session.execute(self.sql.lock, parameters)).first()
-        return None if row is None else (row.id, row.last_position)
+        row = (await self.connection.execute(self.sql.lock, parameters)).first()
+        if row is None:
+            return None
+        self.transaction.number = row.number
+        return row.id, row.last_position
 
     async def change(self, key: Any, values: dict[str, Any]) -> None:
         """Set columns of the row."""
-        await self.session.execute(self.sql.change(values), {"key": key})
+        await self.connection.execute(self.sql.change(values), {"key": key})
 
     async def insert(self, key: Any, last: int, texts: Sequence[Texts]) -> None:
         """Add messages at the positions that end with ``last``, with one statement."""
         if not texts:
             return
         now, before = _now(), last - len(texts)
-        if self.dialect.name == "postgresql":
+        if self.sql.at_once:
             columns = dict(zip(COLUMNS, map(list, zip(*texts, strict=True)), strict=True))
-            ids = [each.hex() for each in random_ids(len(texts))]
+            ids = [f"{number:032x}" for number in new_ids(len(texts))]
             parameters = {**columns, "id": ids, "key": key, "before": before, "now": now}
-            await self.session.execute(self.sql.add, parameters)
+            await self.connection.execute(self.sql.add, parameters)
+            self.transaction.agrees = partial(self._has, key, last, ids[-1])
             return
-        batch = self.sql.batch(self.dialect)
-        connection = await self.session.connection({"clause": self.sql.add})
+        batch = self.sql.batch(self.transaction.dialect)
         rows = batch.rows(texts, batch.key_of(key), before, batch.time_of(now))
-        if batch.statement:
-            await connection.exec_driver_sql(batch.statement, rows)
+        if batch.statement and not self._is_translated():
+            for statement, parameters in batch.runs(rows):
+                await self.connection.exec_driver_sql(statement, parameters)
         else:
             named = [dict(zip(PARAMETERS, row, strict=True)) for row in rows]
-            await connection.execute(self.sql.add, named)
+            await self.connection.execute(self.sql.add, named)
+
+    def _is_translated(self) -> bool:
+        """Whether SQLAlchemy puts the names of other schemas into its statements."""
+        options = cast("Connection", self.connection.sync_connection).get_execution_options()
+        return bool(options.get("schema_translate_map"))
 
     async def clear(self, key: Any) -> None:
         """Remove every message."""
-        await self.session.execute(self.sql.clear, {"key": key})
+        await self.connection.execute(self.sql.clear, {"key": key})
 
     async def pop(self, key: Any) -> Any:
         """Remove the newest message and return what is stored of it; None where there is none."""
-        row = (await self.session.execute(self.sql.pop, {"key": key})).first()
-        return None if row is None else row.stored or b""
+        row = (await self.connection.execute(self.sql.pop, {"key": key})).first()
+        if row is None:
+            return None
+        self.transaction.agrees = partial(self._has_not, row.id)
+        return row.stored or b""
 
     async def remove(self, key: Any, keys: list[Any]) -> None:
         """Remove these messages."""
         for start in range(0, len(keys), _CHUNK):
             chunk = {"key": key, "keys": keys[start : start + _CHUNK]}
-            await self.session.execute(self.sql.remove, chunk)
+            await self.connection.execute(self.sql.remove, chunk)
+        if keys:
+            self.transaction.agrees = partial(self._has_not, keys[-1])
 
     async def tail(self, key: Any, wanted: int) -> Sequence[Any]:
         """Return the newest messages, the newest first: ``id``, ``stored``, ``position``."""
         parameters = {"key": key, "wanted": wanted}
-        return (await self.session.execute(self.sql.tail, parameters)).all()
+        return (await self.connection.execute(self.sql.tail, parameters)).all()
 
     async def prune(
         self, key: Any, position: int, is_stale: Callable[[TResponseInputItem], bool], step: int
@@ -135,7 +156,7 @@ class Rows:
         """Remove the oldest messages before a position, up to the first that is to stay."""
         while True:
             parameters = {"key": key, "position": position, "wanted": step}
-            rows = (await self.session.execute(self.sql.before, parameters)).all()
+            rows = (await self.connection.execute(self.sql.before, parameters)).all()
             stale = []
             for row in rows:
                 item = item_of(row.stored)
@@ -145,6 +166,18 @@ class Rows:
             await self.remove(key, stale)
             if len(stale) < step:
                 return
+
+    async def _has(
+        self, key: Any, position: int, message: str, connection: AsyncConnection
+    ) -> bool:
+        """Whether a message is where it was put, or may have been and is removed."""
+        parameters = {"key": key, "position": position, "message": message}
+        row = (await connection.execute(self.sql.at, parameters)).first()
+        return row is None or (row.last_position >= position and row.same is not False)
+
+    async def _has_not(self, message: Any, connection: AsyncConnection) -> bool:
+        """Whether a message is removed."""
+        return await connection.scalar(self.sql.has, {"message": message}) is None
 
 
 def _now() -> datetime:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from agents.memory.session_settings import resolve_session_limit
-from sqlalchemy.exc import DBAPIError
 
 from openai_agents_session._base import BaseSession, CompactionSnapshot
+from openai_agents_session.database._attempts import is_lost
 from openai_agents_session.database._checks import (
-    checked_flag,
-    checked_text,
+    MAX_ROWS,
+    UNSET,
+    checked_metadata,
     checked_user_id,
 )
 from openai_agents_session.database._conversation import Conversation, UnreadableError
@@ -18,7 +19,7 @@ from openai_agents_session.database._items import items_of
 from openai_agents_session.database._rows import Name
 from openai_agents_session.database._work import Work
 from openai_agents_session.database.models import AgentSession
-from openai_agents_session.database.types import MAX_NAME, MAX_SESSION_ID_BYTES, stored
+from openai_agents_session.database.types import MAX_SESSION_ID_BYTES, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
     from openai_agents_session.database.mixins import AgentSessionMixin
-
-UNSET: Any = object()
-"""Stands for an argument that was not passed, where None says something."""
-
-_MAX_ROWS = 2**31 - 1
 
 
 class DatabaseSession(BaseSession):
@@ -81,11 +77,11 @@ class DatabaseSession(BaseSession):
             raise ValueError(f"session_id must have {MAX_SESSION_ID_BYTES} bytes at most in UTF-8")
         model = session_model or AgentSession
         self.user_id = checked_user_id(model, user_id)
-        metadata = {
-            "agent_name": checked_text("agent_name", agent_name, MAX_NAME),
-            "agent_instructions": checked_text("agent_instructions", agent_instructions),
-            "session_name": checked_text("session_name", session_name, MAX_NAME),
-        }
+        metadata = checked_metadata(
+            agent_name=agent_name,
+            agent_instructions=agent_instructions,
+            session_name=session_name,
+        )
         self._rows = Conversation(
             Work(db_session, model), model, Name(self.user_id, session_id, metadata)
         )
@@ -107,7 +103,7 @@ class DatabaseSession(BaseSession):
         wanted = resolve_session_limit(limit, self.session_settings)
         if wanted is not None and wanted <= 0:
             return []
-        if wanted is None or wanted >= _MAX_ROWS:
+        if wanted is None or wanted >= MAX_ROWS:
             items, unreadable = items_of(await self._rows.read())
             wanted = len(items)
         else:
@@ -199,19 +195,13 @@ class DatabaseSession(BaseSession):
                 surrogate.
             sqlalchemy.exc.SQLAlchemyError: as SQLAlchemy raises it.
         """
-        texts = {
-            "session_name": (session_name, MAX_NAME),
-            "description": (description, None),
-            "agent_name": (agent_name, MAX_NAME),
-            "agent_instructions": (agent_instructions, None),
-        }
-        values: dict[str, Any] = {
-            name: checked_text(name, text, length)
-            for name, (text, length) in texts.items()
-            if text is not UNSET
-        }
-        if is_active is not UNSET:
-            values["is_active"] = checked_flag(is_active)
+        values = checked_metadata(
+            session_name=session_name,
+            description=description,
+            agent_name=agent_name,
+            agent_instructions=agent_instructions,
+            is_active=is_active,
+        )
         if values:
             await self._rows.change(values)
 
@@ -224,10 +214,8 @@ class DatabaseSession(BaseSession):
         """
         try:
             await self._rows.exists()
-        except OSError:  # asyncpg's way to say that nobody listens
-            return False
-        except DBAPIError as error:
-            if error.connection_invalidated:
+        except Exception as error:
+            if is_lost(error):
                 return False
             raise
         return True
@@ -257,7 +245,7 @@ class DatabaseSession(BaseSession):
         """
         if self._has_own_item_methods():
             return None
-        rows = await self._rows.read_newest(min(limit, _MAX_ROWS - 1) + 1)
+        rows = await self._rows.read_newest(min(limit, MAX_ROWS - 1) + 1)
         complete = len(rows) <= limit
         rows = rows[-limit:]
         items, unreadable = items_of([text for _, text in rows])

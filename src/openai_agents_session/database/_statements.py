@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from operator import itemgetter
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -15,22 +17,25 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    UniqueConstraint,
     bindparam,
     cast,
     delete,
     func,
     insert,
     inspect,
+    null,
     select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import UserDefinedType
 
+from openai_agents_session.database._attempts import NUMBER
 from openai_agents_session.database._items import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy.engine import Dialect
     from sqlalchemy.orm import Mapper
@@ -51,9 +56,14 @@ class _AsIs(UserDefinedType[Any]):
 
 @cache
 def tables_of(model: type[AgentSessionMixin]) -> tuple[Table, Table]:
-    """Return the tables of the conversations and of their messages."""
+    """Return the tables of the conversations and of their messages.
+
+    Raises:
+        TypeError: a model is no class with a table, or its table lacks what the mixin has.
+    """
     mapper: Mapper[Any] = inspect(model)  # raises for what is no model
-    return _table(mapper), _table(mapper.relationships["messages"].mapper)
+    sessions = _table(mapper, "user_id", "session_id")
+    return sessions, _table(mapper.relationships["messages"].mapper, "agent_session_id", "position")
 
 
 @cache
@@ -62,10 +72,16 @@ def statements_of(model: type[AgentSessionMixin], dialect: str) -> Statements:
     return Statements(*tables_of(model), dialect)
 
 
-def _table(mapper: Mapper[Any]) -> Table:
-    table = mapper.local_table
+def _table(mapper: Mapper[Any], *unique: str) -> Table:
+    table, name = mapper.local_table, mapper.class_.__name__
     if not isinstance(table, Table):
-        raise TypeError(f"{mapper.class_.__name__} must be mapped to a table")
+        raise TypeError(f"{name} must be mapped to a table")
+    constraints = [one for one in table.constraints if isinstance(one, UniqueConstraint)]
+    if not any({column.key for column in one.columns} == set(unique) for one in constraints):
+        raise TypeError(
+            f"{name} must have the unique constraint of {' and '.join(unique)}; "
+            "its __table_args__ must include those of the mixin"
+        )
     return table
 
 
@@ -83,16 +99,16 @@ class Statements:
         # loss. SQLite keeps it as text, which need not be UTF-8 if another program wrote it,
         # and a cast to JSON would make a number of it.
         if dialect == "sqlite":
-            upsert, stored = sqlite.insert, cast(m.extra_data, LargeBinary)
+            upsert, stored, number = sqlite.insert, cast(m.extra_data, LargeBinary), null()
         else:
-            upsert, stored = postgresql.insert, cast(m.extra_data, Text)
+            upsert, stored, number = postgresql.insert, cast(m.extra_data, Text), NUMBER
         stored = stored.label("stored")
         mine = (s.user_id == bindparam("owner")) & (s.session_id == bindparam("name"))
         touched = {
             "updated_at": bindparam("now"),
             "last_position": s.last_position + bindparam("more"),
         }
-        returned = (s.id, s.last_position)
+        returned = (s.id, s.last_position, number.label("number"))
 
         # A subquery, and no join: then the index gives the newest in order, however long the
         # conversation is.
@@ -128,14 +144,17 @@ class Statements:
         )
         """Like ``lock``, and where there is no row it makes one."""
 
-        self.add = _insert_all(messages) if dialect == "postgresql" else _insert_each(messages)
-        """Adds a batch; ``batch`` is how it is run on SQLite."""
+        # A default that the application computes is another one for each message.
+        computed = any(column.default and column.default.is_callable for column in _others(m))
+        self.at_once = dialect == "postgresql" and not computed
+        self.add = _insert_all(messages) if self.at_once else _insert_each(messages)
+        """Adds a batch; ``batch`` is how it is run where it is not run at once."""
         self._batches: WeakKeyDictionary[Dialect, Batch] = WeakKeyDictionary()
         self._types = [m.id.type, m.agent_session_id.type, m.created_at.type]
 
         in_session = m.agent_session_id == bindparam("key")
         last = select(m.id).where(in_session).order_by(m.position.desc()).limit(1).scalar_subquery()
-        self.pop = delete(messages).where(m.id == last).returning(stored)
+        self.pop = delete(messages).where(m.id == last).returning(m.id, stored)
         self.clear = delete(messages).where(in_session)
         chosen = m.id.in_(bindparam("keys", expanding=True))
         self.remove = delete(messages).where(in_session, chosen)
@@ -150,6 +169,14 @@ class Statements:
             .where(in_session)
             .order_by(m.position.desc())
             .limit(bindparam("wanted"))
+        )
+        self.has = select(m.id).where(m.id == bindparam("message"))
+        same = m.id == cast(bindparam("message", type_=Text()), m.id.type)
+        here = (m.agent_session_id == s.id) & (m.position == bindparam("position"))
+        self.at = (
+            select(s.last_position, same.label("same"))
+            .select_from(sessions.outerjoin(messages, here))
+            .where(s.id == bindparam("key"))
         )
 
     def change(self, values: dict[str, Any]) -> Any:
@@ -172,9 +199,13 @@ class Statements:
         return batch
 
 
+_AT_ONCE = 25
+"""Rows that one statement inserts: SQLite of old takes 999 parameters."""
+
+
 @dataclass(frozen=True)
 class Batch:
-    """The insert of many messages on SQLite, in the driver's own terms.
+    """The insert of many messages, in the driver's own terms.
 
     SQLAlchemy's processing of thousands of values costs more than the insert itself.
     """
@@ -189,31 +220,61 @@ class Batch:
 
     def rows(self, texts: Sequence[Texts], key: Any, before: int, now: Any) -> list[Any]:
         """Return the rows of a batch, whose positions follow ``before``."""
-        ids: list[Any] = random_ids(len(texts))
-        sample = UUID(bytes=ids[0])
-        if self.id_of(sample) != sample.bytes:  # an application's own type of key
-            ids = [self.id_of(UUID(bytes=each)) for each in ids]
+        numbers = new_ids(len(texts))
+        sample = UUID(int=numbers[0])
+        if self.id_of(sample) == sample.bytes:
+            ids: list[Any] = [number.to_bytes(16, "big") for number in numbers]
+        else:  # an application's own type of key
+            ids = [self.id_of(UUID(int=number)) for number in numbers]
         return [
             self.in_order((each, key, now, position, *row))
             for position, (each, row) in enumerate(zip(ids, texts, strict=True), before + 1)
         ]
 
+    def runs(self, rows: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+        """Return the statements that insert the rows, each with all of its parameters.
 
-def random_ids(count: int) -> list[bytes]:
-    """Return so many random UUIDs, as their bytes; faster than one after the other."""
-    bits = bytearray(os.urandom(16 * count))
-    bits[6::16] = bits[6::16].translate(_VERSION_4)
-    bits[8::16] = bits[8::16].translate(_VARIANT)
-    return [bytes(bits[start : start + 16]) for start in range(0, 16 * count, 16)]
+        A step of SQLite costs about as much as a row, so most statements insert several.
+        """
+        statement = self.statement or ""
+        even = len(rows) - len(rows) % _AT_ONCE
+        if even:
+            more = statement[statement.rindex(_VALUES) + len(_VALUES) :]
+            starts = range(0, even, _AT_ONCE)
+            together = [tuple(chain(*rows[start : start + _AT_ONCE])) for start in starts]
+            yield statement + f", {more}" * (_AT_ONCE - 1), together
+        if rows[even:]:
+            yield statement, rows[even:]
 
 
-_VERSION_4 = bytes(byte & 0x0F | 0x40 for byte in range(256))
-_VARIANT = bytes(byte & 0x3F | 0x80 for byte in range(256))
+_VALUES = " VALUES "
+
+
+def new_ids(count: int) -> range:
+    """Return so many UUIDs of version 7, as numbers; each is greater than the one before.
+
+    An index is appended to for keys in order, while random ones touch pages all over it, the
+    more the larger it is. The first key has 73 random bits, and the others count on from it.
+    """
+    now = time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    first = now << 80 | 7 << 76 | (random >> 64 & 0xFFF) << 64 | 2 << 62 | random & _BELOW_CARRY
+    return range(first, first + count)
+
+
+_BELOW_CARRY = 2**61 - 1
+"""Leaves a bit for counting on, so that the variant above stays what it is."""
 
 PARAMETERS = ("id", "key", "now", "position", *COLUMNS)
 """The values of a message, as the insert of one names them."""
 
 _SAME = {"agent_session_id": "key", "created_at": "now", "updated_at": "now"}
+
+
+def _others(columns: Any) -> list[Any]:
+    """Return the columns that are the application's own."""
+    ours = {"id", "agent_session_id", "position", "created_at", "updated_at", *COLUMNS}
+    return [column for column in columns if column.key not in ours]
 
 
 def _insert_each(messages: Table) -> Any:

@@ -5,6 +5,8 @@
       transaction                    for each other
     an AsyncSession, in one          a savepoint; the commit is the caller's
 
+Where the transaction is ours, a connection that breaks costs another attempt, and no error.
+
 A write on SQLite begins with ``BEGIN IMMEDIATE``, so that it waits for other writers at its
 start and nowhere else. Python's driver begins transactions late and a savepoint outside of
 one would commit on its release; so the driver is asked, and not SQLAlchemy, whether it is in
@@ -15,27 +17,34 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
+from sqlalchemy import Connection, select, update
+from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.pool import StaticPool
 
 from openai_agents_session._base import settle
+from openai_agents_session.database._attempts import Transaction, attempt
+from openai_agents_session.database._statements import tables_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from sqlalchemy.engine import Dialect
+    from sqlalchemy import Engine
+
+    from openai_agents_session.database.mixins import AgentSessionMixin
 
 _T = TypeVar("_T")
-Unit: TypeAlias = "Callable[[AsyncSession, Dialect], Awaitable[_T]]"
-"""What is to be done, with a session on a database of that dialect."""
+Unit: TypeAlias = "Callable[[Transaction], Awaitable[_T]]"
+"""What is to be done in a transaction; more than once if the connection breaks."""
 
 DIALECTS = ("postgresql", "sqlite")
 
-_locks: WeakKeyDictionary[Any, asyncio.Lock] = WeakKeyDictionary()
-"""One for each AsyncSession, and for each engine with a single connection."""
+_locks: WeakKeyDictionary[Any, WeakKeyDictionary[Any, asyncio.Lock]] = WeakKeyDictionary()
+"""One for each AsyncSession, and for each pool with a single connection; in each event loop."""
 
 
 class Work:
@@ -43,13 +52,17 @@ class Work:
 
     Args:
         db_session: an ``AsyncSession`` or an ``async_sessionmaker``.
-        model: a mapped class, whose database it is where a session has several.
+        model: the model of a conversation, whose database it is where a session has several.
 
     Raises:
         TypeError: ``db_session`` is something else.
     """
 
-    def __init__(self, db_session: AsyncSession | async_sessionmaker[Any], model: type) -> None:
+    def __init__(
+        self,
+        db_session: AsyncSession | async_sessionmaker[Any],
+        model: type[AgentSessionMixin],
+    ) -> None:
         if not isinstance(db_session, (AsyncSession, async_sessionmaker)):
             raise TypeError(_advice(db_session))
         self._source = db_session
@@ -57,80 +70,113 @@ class Work:
 
     async def read(self, unit: Unit[_T]) -> _T:
         """Run a unit that only reads."""
-        if isinstance(self._source, AsyncSession):
-            async with _lock(self._source):
-                # Cancelled in the middle, a query would take the caller's connection with it.
-                return await settle(self._in_session(self._source, unit, writes=False))
-        async with self._source() as session, self._alone(session):
-            return await unit(session, self._dialect(session))
+        return await self._run(unit, writes=False)
 
     async def write(self, unit: Unit[_T]) -> _T:
-        """Run a unit whole or not at all; once begun, it ends before a cancellation arrives."""
-        if isinstance(self._source, AsyncSession):
-            async with _lock(self._source):
-                return await settle(self._in_session(self._source, unit, writes=True))
-        return await settle(self._in_own_session(self._source, unit))
+        """Run a unit whole or not at all."""
+        return await self._run(unit, writes=True)
 
-    async def _in_own_session(self, make: async_sessionmaker[Any], unit: Unit[_T]) -> _T:
-        async with make() as session, self._alone(session), session.begin():
-            dialect = self._dialect(session)
-            await self._begin(session, dialect, own=True)
-            return await unit(session, dialect)
+    async def _run(self, unit: Unit[_T], *, writes: bool) -> _T:
+        """Run a unit, which ends before a cancellation arrives.
+
+        A read does so too: cancelled in the middle, it would take the connection with it.
+        """
+        try:
+            if not isinstance(self._source, AsyncSession):
+                return await settle(attempt(partial(self._own, self._source), unit, writes=writes))
+            lock = _lock(self._source)
+            await lock.acquire()
+            running = asyncio.ensure_future(self._in_session(self._source, unit, writes=writes))
+            running.add_done_callback(lambda _: lock.release())  # given up or not
+            return await settle(running)
+        except StatementError as error:
+            error.hide_parameters = True  # they are the conversation
+            raise
 
     async def _in_session(self, session: AsyncSession, unit: Unit[_T], *, writes: bool) -> _T:
-        dialect = self._dialect(session)
-        if session.in_transaction():  # begun by the caller: every one of ours has ended
-            if not writes:
-                return await unit(session, dialect)
-            await self._begin(session, dialect, own=False)
-            async with session.begin_nested():
-                return await unit(session, dialect)
+        if not session.in_transaction():
+            return await attempt(partial(self._free, session), unit, writes=writes)
+        # Begun by the caller: every one of ours has ended.
+        transaction = await self._begun(session, writes=writes, own=False)
+        if not writes:
+            return await unit(transaction)
+        async with session.begin_nested():
+            # Once more, since it is the asking for the connection that makes the savepoint.
+            return await unit(await self._begun(session, writes=writes, own=False))
+
+    @asynccontextmanager
+    async def _own(
+        self, make: async_sessionmaker[Any], *, writes: bool
+    ) -> AsyncGenerator[Transaction]:
+        async with make() as session, self._alone(session), session.begin():
+            yield await self._begun(session, writes=writes, own=True)
+
+    @asynccontextmanager
+    async def _free(self, session: AsyncSession, *, writes: bool) -> AsyncGenerator[Transaction]:
         sync = session.sync_session
         expires, sync.expire_on_commit = sync.expire_on_commit, False
         try:  # a commit that the caller did not ask for must not expire the caller's objects
-            async with session.begin():
-                if writes:
-                    await self._begin(session, dialect, own=True)
-                return await unit(session, dialect)
+            async with self._alone(session), session.begin():
+                yield await self._begun(session, writes=writes, own=True)
         finally:
             sync.expire_on_commit = expires
 
-    async def _begin(self, session: AsyncSession, dialect: Dialect, *, own: bool) -> None:
-        """Let the transaction be one that writers wait for, and not fail by."""
-        if dialect.name == "sqlite":
-            connection = await session.connection(bind_arguments={"mapper": self._model})
-            raw = await connection.get_raw_connection()
-            if not getattr(raw.driver_connection, "in_transaction", False):
-                await connection.exec_driver_sql("BEGIN IMMEDIATE")
-        elif own:
-            # Whatever the engine's own level is: with AUTOCOMMIT nothing would be atomic, and
-            # from REPEATABLE READ on concurrent writers would be refused instead of waiting.
-            await session.connection(
-                bind_arguments={"mapper": self._model},
-                execution_options={"isolation_level": "READ COMMITTED"},
-            )
+    async def _begun(self, session: AsyncSession, *, writes: bool, own: bool) -> Transaction:
+        """Return a transaction that other writers wait for, and do not fail by.
 
-    def _dialect(self, session: AsyncSession) -> Dialect:
-        dialect = session.get_bind(self._model).dialect
+        All of it is done on one connection, which a session with several databases chooses
+        by the model and by whether it is a write.
+        """
+        bind = self._bind(session, writes=writes)
+        dialect = bind.dialect
         if dialect.name not in DIALECTS:
             raise NotImplementedError(
                 f"there is no support for {dialect.name}, only for {' and '.join(DIALECTS)}"
             )
-        return dialect
+        options: dict[str, Any] = {}
+        # A connection that the session was given, in a transaction that is the giver's.
+        joined = isinstance(bind, Connection) and bind.in_transaction()
+        if dialect.name == "sqlite":
+            if writes and isinstance(bind, Connection):  # before SQLAlchemy makes a savepoint
+                await session.run_sync(lambda _: _begin_immediate(bind))
+        elif own and writes and not joined:
+            # Whatever the engine's own level is: with AUTOCOMMIT nothing would be atomic, and
+            # from REPEATABLE READ on concurrent writers would be refused instead of waiting.
+            options["isolation_level"] = "READ COMMITTED"
+        connection = await session.connection(
+            bind_arguments=self._arguments(writes=writes), execution_options=options
+        )
+        if dialect.name == "sqlite" and writes:
+            await connection.run_sync(_begin_immediate)
+        return Transaction(session, connection, dialect)
+
+    def _arguments(self, *, writes: bool) -> dict[str, Any]:
+        table = tables_of(self._model)[0]
+        return {"mapper": self._model, "clause": update(table) if writes else select(table)}
+
+    def _bind(self, session: AsyncSession, *, writes: bool) -> Engine | Connection:
+        return session.get_bind(**self._arguments(writes=writes))
 
     @asynccontextmanager
     async def _alone(self, session: AsyncSession) -> AsyncGenerator[None]:
         """Let units wait for each other where all of them would share one connection."""
-        engine = session.get_bind(self._model).engine
-        if isinstance(engine.pool, StaticPool):
-            async with _lock(engine):
+        pool = self._bind(session, writes=True).engine.pool
+        if isinstance(pool, StaticPool):
+            async with _lock(pool):
                 yield
         else:
             yield
 
 
+def _begin_immediate(connection: Connection) -> None:
+    raw: Any = connection.connection.driver_connection
+    if not getattr(raw, "in_transaction", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
 def _lock(owner: Any) -> asyncio.Lock:
-    return _locks.setdefault(owner, asyncio.Lock())
+    loop = asyncio.get_running_loop()
+    return _locks.setdefault(owner, WeakKeyDictionary()).setdefault(loop, asyncio.Lock())
 
 
 def _advice(db_session: object) -> str:

@@ -8,32 +8,47 @@ They work on any declarative base and with any user model::
 
     class SessionMessage(SessionMessageMixin, Base): ...
 
-The user model needs no change: it gets the relationship ``agent_sessions``.
+The user model needs no change: it gets the relationship ``agent_sessions``. One that declares
+such a relationship itself is named by ``__user_back_populates__ = "agent_sessions"``.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
-from uuid import UUID  # noqa: TC003 - SQLAlchemy reads the annotations
+from uuid import UUID, uuid4
 
 from advanced_alchemy.mixins import AuditColumns, UUIDPrimaryKey
+from advanced_alchemy.types import GUID
 from sqlalchemy import JSON, BigInteger, Enum, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, backref, declared_attr, mapped_column, relationship
 
 from openai_agents_session.database.types import MAX_NAME, MessageRole, SessionKey
 
 
-class AgentSessionMixin(UUIDPrimaryKey, AuditColumns):
+class _Row(UUIDPrimaryKey, AuditColumns):
+    """A key, and when the row was made and changed."""
+
+    # Said here, since a base without advanced-alchemy's map of types would have another one
+    # than the migration makes.
+    id: Mapped[UUID] = mapped_column(
+        GUID(length=16), default=uuid4, primary_key=True, sort_order=-100
+    )
+
+
+class AgentSessionMixin(_Row):
     """A conversation of a user.
 
     ``__user_model__`` is the name of the user's class, ``__user_key__`` the table and column
-    of its key, ``__message_model__`` the name of the class with ``SessionMessageMixin``.
+    of its key, ``__message_model__`` the name of the class with ``SessionMessageMixin``. A class
+    with ``__table_args__`` of its own keeps these: ``(*AgentSessionMixin.__table_args__, …)`` in a
+    ``declared_attr.directive``.
     """
 
     __tablename__ = "agent_session"
     __user_model__: ClassVar[str] = "User"
     __user_key__: ClassVar[str] = "user_account.id"
     __message_model__: ClassVar[str] = "SessionMessage"
+    __user_back_populates__: ClassVar[str | None] = None
 
     session_id: Mapped[str] = mapped_column(SessionKey(), index=True)
     """Names the conversation; unique for each user."""
@@ -53,6 +68,8 @@ class AgentSessionMixin(UUIDPrimaryKey, AuditColumns):
     @declared_attr
     def user(cls) -> Mapped[Any]:
         """The user; the other way it is ``agent_sessions``."""
+        if cls.__user_back_populates__:
+            return relationship(cls.__user_model__, back_populates=cls.__user_back_populates__)
         return relationship(
             cls.__user_model__,
             backref=backref("agent_sessions", cascade="all, delete-orphan", passive_deletes=True),
@@ -79,7 +96,7 @@ class AgentSessionMixin(UUIDPrimaryKey, AuditColumns):
         )
 
 
-class SessionMessageMixin(UUIDPrimaryKey, AuditColumns):
+class SessionMessageMixin(_Row):
     """An item of a conversation.
 
     ``extra_data`` is the item, whole and exact; ``role``, ``content``, ``tool_call_id`` and

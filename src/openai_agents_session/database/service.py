@@ -6,25 +6,31 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from advanced_alchemy.exceptions import NotFoundError
-from advanced_alchemy.filters import LimitOffset
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, inspect, select, update
 
-from openai_agents_session.database._checks import checked_text, checked_user_id
+from openai_agents_session._base import checked_session_id
+from openai_agents_session.database._attempts import NUMBER, Transaction
+from openai_agents_session.database._checks import (
+    UNSET,
+    checked_metadata,
+    checked_page,
+    checked_text,
+    checked_user_id,
+)
 from openai_agents_session.database._session import DatabaseSession
 from openai_agents_session.database._statements import tables_of
 from openai_agents_session.database._work import Work
 from openai_agents_session.database.models import AgentSession
-from openai_agents_session.database.types import MAX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from sqlalchemy import ColumnElement
-    from sqlalchemy.engine import Dialect
-    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy import ColumnElement, Row, Select
+
+_NOT_FOUND = "there is no such conversation"
 
 _CHUNK = 500
 """Keys in one statement: SQLite of old takes 999 parameters."""
@@ -100,20 +106,28 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             limit: how many at most.
             offset: how many to pass over.
             is_active: only those that are, or are not; None for both.
-            search: only those with this text in their name, in any case; ``%`` and ``_``
-                stand for themselves. None or empty for all.
+            search: only those with this text in their name, whatever the case of its ASCII
+                letters; ``%`` and ``_`` stand for themselves. None or empty for all.
 
         Returns:
             The conversations; ``[]`` beyond the last one.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: a number is negative or over 2,147,483,647, or the text to search has
+                a NUL or a lone surrogate.
+            sqlalchemy.exc.SQLAlchemyError: as SQLAlchemy raises it.
         """
         conditions = self._matching(user_id, is_active, search)
-        newest_first: list[Any] = [(self._model.updated_at, True), (self._model.id, True)]
-
-        async def unit(_: AsyncSession, __: Dialect) -> Sequence[AgentSession]:
-            page = LimitOffset(limit, offset)
-            return await self.repository.get_many(*conditions, page, order_by=newest_first)
-
-        return await self._work.read(unit)
+        limit, offset = checked_page(limit, offset)
+        query = (
+            select(self._model)
+            .where(*conditions)
+            .order_by(self._model.updated_at.desc(), self._model.id.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+        return await self._select(query)
 
     async def count_for_user(
         self,
@@ -126,8 +140,8 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         conditions = self._matching(user_id, is_active, search)
         query = select(func.count()).select_from(self._model).where(*conditions)
 
-        async def unit(session: AsyncSession, _: Dialect) -> int:
-            return await session.scalar(query) or 0
+        async def unit(transaction: Transaction) -> int:
+            return await transaction.connection.scalar(query) or 0
 
         return await self._work.read(unit)
 
@@ -139,11 +153,107 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         Raises:
             advanced_alchemy.exceptions.NotFoundError: the user has none of this id.
         """
+        found = await self._select(select(self._model).where(*self._mine(session_id, user_id)))
+        if not found:
+            raise NotFoundError(_NOT_FOUND)
+        return found[0]
 
-        async def unit(_: AsyncSession, __: Dialect) -> AgentSession:
-            return await self.repository.get_one(*self._mine(session_id, user_id))
+    async def list_messages(
+        self,
+        session_id: str,
+        *,
+        user_id: UUID | str | Any,
+        limit: int = 50,
+        before: int | None = None,
+    ) -> Sequence[Row[Any]]:
+        """Return a page of a conversation's messages, as people read them; one query.
 
-        return await self._work.read(unit)
+        To an agent, ``DatabaseSession.get_items`` gives them whole.
+
+        Args:
+            session_id: names the conversation.
+            user_id: the user's key.
+            limit: how many at most: the newest ones.
+            before: only those before this position; None for those up to the end.
+
+        Returns:
+            Rows of ``position``, ``role``, ``content``, ``tool_call_id``, ``tool_name`` and
+            ``created_at``, oldest first.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: the limit is negative or over 2,147,483,647.
+            advanced_alchemy.exceptions.NotFoundError: the user has no conversation of this id.
+        """
+        limit, _ = checked_page(limit, 0)
+        message = inspect(self._model).relationships["messages"].mapper.class_
+        shown = (
+            message.position,
+            message.role,
+            message.content,
+            message.tool_call_id,
+            message.tool_name,
+            message.created_at,
+        )
+        here = message.agent_session_id == self._model.id
+        if before is not None:
+            here &= message.position < before
+        # A conversation without messages has one row, of nothing; none that is not there.
+        query = (
+            select(*shown)
+            .select_from(self._model)
+            .outerjoin(message, here)
+            .where(*self._mine(session_id, user_id))
+            .order_by(message.position.desc())
+            .limit(max(limit, 1))
+        )
+
+        async def unit(transaction: Transaction) -> Sequence[Row[Any]]:
+            return (await transaction.connection.execute(query)).all()
+
+        rows = await self._work.read(unit)
+        if not rows:
+            raise NotFoundError(_NOT_FOUND)
+        return [row for row in reversed(rows[:limit]) if row.position is not None]
+
+    async def update_metadata(
+        self,
+        session_id: str,
+        *,
+        user_id: UUID | str | Any,
+        session_name: str | None = UNSET,
+        description: str | None = UNSET,
+        agent_name: str | None = UNSET,
+        agent_instructions: str | None = UNSET,
+        is_active: bool = UNSET,
+    ) -> AgentSession:
+        """Change what is said about a user's conversation, and return it.
+
+        Args:
+            session_id: names the conversation.
+            user_id: the user's key.
+            session_name: as for ``DatabaseSession.update_session_metadata``, and so are the
+                others: only what is passed changes, and None clears.
+            description: likewise.
+            agent_name: likewise.
+            agent_instructions: likewise.
+            is_active: likewise.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: an argument has a wrong value.
+            advanced_alchemy.exceptions.NotFoundError: the user has none of this id.
+        """
+        values = checked_metadata(
+            session_name=session_name,
+            description=description,
+            agent_name=agent_name,
+            agent_instructions=agent_instructions,
+            is_active=is_active,
+        )
+        if not values:
+            return await self.get(session_id, user_id=user_id)
+        return await self._change(session_id, user_id, values)
 
     async def rename(
         self, session_id: str, session_name: str | None, *, user_id: UUID | str | Any
@@ -156,8 +266,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
                 surrogate.
             advanced_alchemy.exceptions.NotFoundError: the user has none of this id.
         """
-        name = checked_text("session_name", session_name, MAX_NAME)
-        return await self._change(session_id, user_id, {"session_name": name})
+        return await self.update_metadata(session_id, user_id=user_id, session_name=session_name)
 
     async def deactivate(self, session_id: str, *, user_id: UUID | str | Any) -> AgentSession:
         """Mark a user's conversation as no longer active, and return it; nothing is deleted.
@@ -165,7 +274,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         Raises:
             advanced_alchemy.exceptions.NotFoundError: the user has none of this id.
         """
-        return await self._change(session_id, user_id, {"is_active": False})
+        return await self.update_metadata(session_id, user_id=user_id, is_active=False)
 
     async def delete(  # ty: ignore[incompatible-method-override] - one without a user must not be had
         self, session_id: str, *, user_id: UUID | str | Any
@@ -176,7 +285,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             advanced_alchemy.exceptions.NotFoundError: the user has none of this id.
         """
         if not await self._delete(self._mine(session_id, user_id)):
-            raise NotFoundError("there is no such conversation")
+            raise NotFoundError(_NOT_FOUND)
 
     async def delete_inactive(
         self, older_than: timedelta, *, user_id: UUID | str | Any | None, dry_run: bool = False
@@ -223,7 +332,10 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
 
     def _mine(self, session_id: str, user_id: Any) -> list[ColumnElement[bool]]:
         owner = checked_user_id(self._model, user_id)
-        return [self._model.user_id == owner, self._model.session_id == session_id]
+        return [
+            self._model.user_id == owner,
+            self._model.session_id == checked_session_id(session_id),
+        ]
 
     def _matching(
         self, user_id: Any, is_active: bool | None, search: str | None
@@ -235,6 +347,15 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             conditions.append(self._model.session_name.icontains(search, autoescape=True))
         return conditions
 
+    async def _select(self, query: Select[Any]) -> Sequence[AgentSession]:
+        # As it is stored, whatever an object that the AsyncSession still has says.
+        fresh = query.execution_options(populate_existing=True)
+
+        async def unit(transaction: Transaction) -> Sequence[AgentSession]:
+            return (await transaction.session.scalars(fresh)).all()
+
+        return await self._work.read(unit)
+
     async def _change(self, session_id: str, user_id: Any, values: dict[str, Any]) -> AgentSession:
         statement = (
             update(self._model)
@@ -244,10 +365,11 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             .execution_options(populate_existing=True)
         )
 
-        async def unit(session: AsyncSession, _: Dialect) -> AgentSession:
-            changed = (await session.scalars(statement)).one_or_none()
+        async def unit(transaction: Transaction) -> AgentSession:
+            # Without its number: what is done twice here is as if it was done once.
+            changed = (await transaction.session.scalars(statement)).one_or_none()
             if changed is None:
-                raise NotFoundError("there is no such conversation")
+                raise NotFoundError(_NOT_FOUND)
             return changed
 
         return await self._work.write(unit)
@@ -255,21 +377,25 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
     async def _delete(self, conditions: list[ColumnElement[bool]], *, dry_run: bool = False) -> int:
         sessions, messages = tables_of(self._model)
         count = select(func.count()).select_from(self._model).where(*conditions)
-        # Locked, so that one that is written to meanwhile is looked at again and may stay.
-        chosen = select(sessions.c.id).where(*conditions).with_for_update()
+        # Locked, so that one that is written to meanwhile is looked at again and may stay; and
+        # in one order, so that two of these do not wait for each other.
+        chosen = select(sessions.c.id).where(*conditions).order_by(sessions.c.id).with_for_update()
 
-        async def unit(session: AsyncSession, _: Dialect) -> int:
-            keys = (await session.scalars(chosen)).all()
+        async def unit(transaction: Transaction) -> int:
+            connection = transaction.connection
+            keys = (await connection.scalars(chosen)).all()
+            if keys and transaction.dialect.name == "postgresql":
+                transaction.number = await connection.scalar(select(NUMBER))
             for start in range(0, len(keys), _CHUNK):
                 chunk = keys[start : start + _CHUNK]
                 # Messages first: SQLite cascades only where foreign keys are switched on.
-                await session.execute(
+                await connection.execute(
                     delete(messages).where(messages.c.agent_session_id.in_(chunk))
                 )
-                await session.execute(delete(sessions).where(sessions.c.id.in_(chunk)))
+                await connection.execute(delete(sessions).where(sessions.c.id.in_(chunk)))
             return len(keys)
 
-        async def counting(session: AsyncSession, _: Dialect) -> int:
-            return await session.scalar(count) or 0
+        async def counting(transaction: Transaction) -> int:
+            return await transaction.connection.scalar(count) or 0
 
         return await (self._work.read(counting) if dry_run else self._work.write(unit))

@@ -6,19 +6,16 @@ This module knows aiobotocore and nothing of conversations.
 from __future__ import annotations
 
 import asyncio
-import random
-import sys
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.client import AioBaseClient
 from aiobotocore.session import ClientCreatorContext
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
+from openai_agents_session._base import RETRY_SECONDS, Pauses, add_note
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-RETRY_SECONDS = 1.0
-"""How long this module sends again, after botocore has given up for the first time."""
 
 PATIENCE_SECONDS = 600.0
 """How long one operation goes on against other writers at most."""
@@ -178,40 +175,5 @@ def checked_client(client: object) -> AioBaseClient:
     return client
 
 
-class Pauses:
-    """Time between attempts: each pause longer, and not in step with other writers.
-
-    Args:
-        first: seconds of the first pause at most.
-        longest: seconds of any later one at most.
-    """
-
-    def __init__(self, first: float, longest: float) -> None:
-        self._clock = asyncio.get_running_loop().time
-        self._began = self._clock()
-        self._first = first
-        self._longest = longest
-        self._pause = 0.0
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the first attempt began."""
-        return self._clock() - self._began
-
-    async def wait(self) -> None:
-        """Wait for the next attempt; not at all for the first."""
-        if self._pause:
-            await asyncio.sleep(self._pause * random.random())  # noqa: S311 - no secret
-        self._pause = min(2 * self._pause or self._first, self._longest)
-
-
 def _was_resent(response: dict[str, Any]) -> bool:
     return response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
-
-
-def add_note(error: ClientError, note: str) -> None:
-    """Say more about an error without making another one of it."""
-    if sys.version_info >= (3, 11):
-        error.add_note(note)
-    else:  # notes are not printed there
-        error.args = (f"{error.args[0]}\n{note}", *error.args[1:])

@@ -24,12 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from openai_agents_session.dynamodb._calls import (
-    PATIENCE_SECONDS,
-    ConditionFailedError,
-    Pauses,
-    add_note,
-)
+from openai_agents_session._base import Pauses, add_note
+from openai_agents_session.dynamodb._calls import PATIENCE_SECONDS, ConditionFailedError
 from openai_agents_session.dynamodb._head import (
     STALE_WRITES,
     Attribute,

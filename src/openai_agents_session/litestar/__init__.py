@@ -18,6 +18,8 @@ import sys
 
 try:
     from openai_agents_session.litestar._controller import AgentController
+    from openai_agents_session.litestar._errors import NotJSONException
+    from openai_agents_session.litestar._json import require_json
     from openai_agents_session.litestar._plugin import AgentSessionsPlugin, provide_user_id
     from openai_agents_session.litestar._schemas import (
         ChatRequest,
@@ -45,5 +47,7 @@ __all__ = [
     "ConversationPatch",
     "ConversationRead",
     "MessageRead",
+    "NotJSONException",
     "provide_user_id",
+    "require_json",
 ]

@@ -1,7 +1,7 @@
 """AgentController: the conversations of whoever is logged in."""
 
 # Litestar reads these annotations at run time, so they are not postponed.
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from advanced_alchemy.exceptions import NotFoundError
 from agents import Agent
@@ -12,32 +12,34 @@ from litestar.exceptions.responses import create_exception_response
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.pagination import OffsetPagination
-from litestar.params import FromQuery, JSONBody, QueryParameter, SkipValidation
+from litestar.params import FromQuery, QueryParameter, SkipValidation
 from litestar.response import ServerSentEvent
 from litestar.status_codes import HTTP_200_OK
 from msgspec import UNSET
 from msgspec.structs import asdict
-from sqlalchemy import select
 
 from openai_agents_session.database import AgentSessionService, DatabaseSession
 from openai_agents_session.database.types import MAX_NAME
-from openai_agents_session.litestar._runs import (
+from openai_agents_session.litestar._errors import (
     AgentFailedException,
+    NotJSONException,
     RefusedException,
     UnavailableException,
-    answer,
-    events,
+    quietly,
 )
+from openai_agents_session.litestar._json import require_json
+from openai_agents_session.litestar._runs import answer, events
 from openai_agents_session.litestar._schemas import (
     WITHOUT_NUL,
-    ChatEvent,
-    ChatRequest,
+    ChatBody,
     ChatResponse,
-    ConversationPatch,
     ConversationRead,
     MessageRead,
+    PatchBody,
     SessionId,
 )
+
+_Read = TypeVar("_Read", ConversationRead, MessageRead)
 
 MAX_OFFSET = 2**31 - 1
 """PostgreSQL takes more, but no user has so many."""
@@ -46,6 +48,13 @@ TheAgent: TypeAlias = NamedDependency[SkipValidation[Agent[Any]]]
 """msgspec would look into the dataclass that an agent is."""
 
 Limit: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="How many at most.")]
+
+STREAMED = (
+    'Server-sent events, with JSON as their data: any number of `delta` with `{"text"}`, a piece '
+    'of the answer; then `done` with `{"response", "session_id"}`, all of it, or `error` with '
+    '`{"status_code", "detail"}`: 422 where a guardrail of the agent refused, 502 where the run '
+    "failed, 503 where the conversation is not available."
+)
 
 STREAM = """\
 event: delta
@@ -88,9 +97,11 @@ class AgentController(Controller):
     @post(
         "/sessions/{session_id:str}/chat",
         status_code=HTTP_200_OK,
+        guards=[require_json],
         summary="Say something and get the answer",
         raises=[
             NotAuthorizedException,
+            NotJSONException,
             RefusedException,
             AgentFailedException,
             UnavailableException,
@@ -99,7 +110,7 @@ class AgentController(Controller):
     async def chat(
         self,
         session_id: SessionId,
-        data: JSONBody[ChatRequest],
+        data: ChatBody,
         agent: TheAgent,
         agent_session: NamedDependency[DatabaseSession],
         run_options: NamedDependency[dict[str, Any]],
@@ -111,13 +122,14 @@ class AgentController(Controller):
     @post(
         "/sessions/{session_id:str}/chat/stream",
         status_code=HTTP_200_OK,
+        guards=[require_json],
         summary="Say something and get the answer as it is made",
-        raises=[NotAuthorizedException],
+        raises=[NotAuthorizedException, NotJSONException],
         responses={
             HTTP_200_OK: ResponseSpec(
-                ChatEvent,
+                str,
                 media_type="text/event-stream",
-                description="Server-sent events: any number of `delta`, then `done` or `error`.",
+                description=STREAMED,
                 generate_examples=False,
                 examples=[Example(value=STREAM)],
             )
@@ -126,7 +138,7 @@ class AgentController(Controller):
     async def chat_stream(
         self,
         session_id: SessionId,  # noqa: ARG002 - for OpenAPI; agent_session has it
-        data: JSONBody[ChatRequest],
+        data: ChatBody,
         agent: TheAgent,
         agent_session: NamedDependency[DatabaseSession],
         run_options: NamedDependency[dict[str, Any]],
@@ -138,7 +150,11 @@ class AgentController(Controller):
         """
         return ServerSentEvent(events(agent, data.message, agent_session, run_options))
 
-    @get("/sessions", summary="List the user's conversations", raises=[NotAuthorizedException])
+    @get(
+        "/sessions",
+        summary="List the user's conversations",
+        raises=[NotAuthorizedException, UnavailableException],
+    )
     async def list_sessions(
         self,
         *,
@@ -157,18 +173,21 @@ class AgentController(Controller):
         ] = None,
     ) -> OffsetPagination[ConversationRead]:
         """Give a page, the last written to first."""
-        found = await agent_session_service.list_for_user(
-            user_id, limit=limit, offset=offset, is_active=is_active, search=search
+        with quietly("Listing the conversations"):
+            found = await agent_session_service.list_for_user(
+                user_id, limit=limit, offset=offset, is_active=is_active, search=search
+            )
+            total = await agent_session_service.count_for_user(
+                user_id, is_active=is_active, search=search
+            )
+        return OffsetPagination(
+            [_read(ConversationRead, row) for row in found], limit, offset, total
         )
-        total = await agent_session_service.count_for_user(
-            user_id, is_active=is_active, search=search
-        )
-        return OffsetPagination([_read(row) for row in found], limit, offset, total)
 
     @get(
         "/sessions/{session_id:str}/messages",
         summary="Read a conversation",
-        raises=[NotAuthorizedException, NotFoundException],
+        raises=[NotAuthorizedException, NotFoundException, UnavailableException],
     )
     async def list_messages(
         self,
@@ -182,42 +201,42 @@ class AgentController(Controller):
         ] = None,
     ) -> list[MessageRead]:
         """Give the newest messages, oldest first; with `before`, those that came before."""
-        conversation = await agent_session_service.get(session_id, user_id=user_id)
-        message = type(conversation).messages.property.mapper.class_
-        columns = [getattr(message, field) for field in MessageRead.__struct_fields__]
-        query = select(*columns).where(message.agent_session_id == conversation.id)
-        if before is not None:
-            query = query.where(message.position < before)
-        newest_first = query.order_by(message.position.desc()).limit(limit)
-        rows = await agent_session_service.repository.session.execute(newest_first)
-        return [MessageRead(*row) for row in reversed(rows.all())]
+        with quietly(f"Reading session {session_id!r}"):
+            rows = await agent_session_service.list_messages(
+                session_id, user_id=user_id, limit=limit, before=before
+            )
+            return [_read(MessageRead, row) for row in rows]
 
     @patch(
         "/sessions/{session_id:str}",
+        guards=[require_json],
         summary="Rename a conversation, describe it, or put it away",
-        raises=[NotAuthorizedException, NotFoundException],
+        raises=[
+            NotAuthorizedException,
+            NotFoundException,
+            NotJSONException,
+            UnavailableException,
+        ],
     )
     async def update_session(
         self,
         session_id: SessionId,
-        data: JSONBody[ConversationPatch],
+        data: PatchBody,
         user_id: NamedDependency[Any],
         agent_session_service: NamedDependency[AgentSessionService],
     ) -> ConversationRead:
         """Change what is passed, and nothing else; null clears."""
         changes = {name: value for name, value in asdict(data).items() if value is not UNSET}
-        async with agent_session_service.repository.session.begin():
-            conversation = await agent_session_service.get(session_id, user_id=user_id)
-            if changes:  # locked, so that one that is deleted meanwhile is not found
-                conversation = await agent_session_service.update(
-                    changes, item_id=conversation.id, with_for_update=True
-                )
-            return _read(conversation)
+        with quietly(f"Changing session {session_id!r}"):
+            row = await agent_session_service.update_metadata(
+                session_id, user_id=user_id, **changes
+            )
+            return _read(ConversationRead, row)
 
     @delete(
         "/sessions/{session_id:str}",
         summary="Delete a conversation",
-        raises=[NotAuthorizedException, NotFoundException],
+        raises=[NotAuthorizedException, NotFoundException, UnavailableException],
     )
     async def delete_session(
         self,
@@ -226,8 +245,9 @@ class AgentController(Controller):
         agent_session_service: NamedDependency[AgentSessionService],
     ) -> None:
         """Delete a conversation with its messages."""
-        await agent_session_service.delete(session_id, user_id=user_id)
+        with quietly(f"Deleting session {session_id!r}"):
+            await agent_session_service.delete(session_id, user_id=user_id)
 
 
-def _read(row: Any) -> ConversationRead:
-    return ConversationRead(*(getattr(row, field) for field in ConversationRead.__struct_fields__))
+def _read(kind: type[_Read], row: Any) -> _Read:
+    return kind(*(getattr(row, field) for field in kind.__struct_fields__))

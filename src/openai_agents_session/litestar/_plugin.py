@@ -2,18 +2,25 @@
 
 # Litestar reads these annotations at run time, so they are not postponed.
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from copy import copy
 from typing import Any
 
 from advanced_alchemy.extensions.litestar import (
+    EngineConfig,
     SQLAlchemyAsyncConfig,
     SQLAlchemyInitPlugin,
     SQLAlchemyPlugin,
 )
 from agents import Agent
-from litestar import Request, Router
+from litestar import Litestar, Request, Router
 from litestar.config.app import AppConfig
 from litestar.di import NamedDependency, Provide
-from litestar.exceptions import NotAuthorizedException, ValidationException
+from litestar.exceptions import (
+    ImproperlyConfiguredException,
+    NotAuthorizedException,
+    ValidationException,
+)
 from litestar.plugins import InitPlugin
 
 from openai_agents_session.database import (
@@ -23,7 +30,10 @@ from openai_agents_session.database import (
     AgentSessionService,
     DatabaseSession,
 )
+from openai_agents_session.database.types import MAX_NAME, MAX_SESSION_ID_BYTES, stored
 from openai_agents_session.litestar._controller import AgentController, TheAgent
+from openai_agents_session.litestar._errors import quietly
+from openai_agents_session.litestar._runs import drain
 from openai_agents_session.litestar._schemas import SessionId
 
 
@@ -48,13 +58,17 @@ class AgentSessionsPlugin(InitPlugin):
         Litestar(plugins=[AgentSessionsPlugin(agent, "sqlite+aiosqlite:///app.db")])
 
     The application's own handlers can have the ``AgentSessionService`` as well, by the name
-    ``agent_session_service``. Nothing makes the tables but the migration, or the
-    configuration's ``create_all`` where the models are the application's own.
+    ``agent_session_service``, unless the application has something else of that name. Nothing
+    makes the tables but the migration, or the configuration's ``create_all`` where the models
+    are the application's own.
+
+    At the end, the application waits up to 20 seconds for turns whose clients went away.
 
     Args:
         agent: answers; or a ``Provide`` that chooses one for each request.
         database: the application's ``SQLAlchemyAsyncConfig``, which is registered if the
-            application has not done so itself; or the URL of a database.
+            application has not done so itself; or the URL of a database, which is for the
+            conversations alone.
         user_id: a ``Provide`` for the current user's key, which raises
             ``NotAuthorizedException`` where there is none; by default
             ``connection.user.id``.
@@ -65,6 +79,9 @@ class AgentSessionsPlugin(InitPlugin):
 
     Raises:
         TypeError: ``agent`` is neither an ``Agent`` nor a ``Provide``.
+        ValueError: ``run_options`` has what the route decides.
+        litestar.exceptions.ImproperlyConfiguredException: at the application's start, when
+            ``database`` would take the place of another one of the application's.
     """
 
     def __init__(
@@ -79,26 +96,40 @@ class AgentSessionsPlugin(InitPlugin):
     ) -> None:
         if not isinstance(agent, (Agent, Provide)):
             raise TypeError(f"agent must be an Agent or a Provide, not {type(agent).__name__}")
+        if not isinstance(run_options, Provide):
+            run_options = dict(run_options or {})
+            if taken := {"starting_agent", "input", "session"} & set(run_options):
+                raise ValueError(f"run_options must not have {', '.join(sorted(taken))}")
+        self._registers = not isinstance(database, str)
         if isinstance(database, str):
-            database = SQLAlchemyAsyncConfig(connection_string=database)
+            database = SQLAlchemyAsyncConfig(
+                connection_string=database, engine_config=EngineConfig(hide_parameters=True)
+            )
         self.config = database
-        self._provide_service = Provide(_service_provider(database, session_model))
+        self._model = session_model
         self._controller = controller
         self._dependencies = {
             "agent": _provided(agent),
-            "user_id": user_id or Provide(provide_user_id, sync_to_thread=False),
-            "run_options": _provided(run_options or {}),
+            "user_id": _provided(user_id or Provide(provide_user_id, sync_to_thread=False)),
+            "run_options": _provided(run_options),
             "agent_session": Provide(
                 _session_provider(database, session_model), sync_to_thread=False
             ),
+            "agent_session_service": Provide(_service_provider(database, session_model)),
         }
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the engine, the service and the routes."""
-        if not any(self.config in _configs(plugin) for plugin in app_config.plugins):
-            app_config.plugins.append(SQLAlchemyPlugin(self.config))
+        others = [config for plugin in app_config.plugins for config in _configs(plugin)]
+        if not any(self.config is other for other in others):
+            if self._registers:
+                _refuse_same_keys(self.config, others)
+                app_config.plugins.append(SQLAlchemyPlugin(self.config))
             app_config.on_shutdown.append(self._dispose)
-        app_config.dependencies["agent_session_service"] = self._provide_service
+        app_config.plugins.append(_DrainFirst())
+        app_config.dependencies.setdefault(
+            "agent_session_service", Provide(_service_provider(self.config, self._model))
+        )
         app_config.route_handlers.append(
             Router("/", route_handlers=[self._controller], dependencies=self._dependencies)
         )
@@ -107,6 +138,31 @@ class AgentSessionsPlugin(InitPlugin):
     async def _dispose(self) -> None:
         # advanced-alchemy does so for a process's first configuration only.
         await self.config.get_engine().dispose()
+
+
+class _DrainFirst(InitPlugin):
+    """Comes after the other plugins, so that at the end it is before them: engines are open."""
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        app_config.lifespan.append(_draining)
+        return app_config
+
+
+@asynccontextmanager
+async def _draining(_: Litestar) -> AsyncGenerator[None, None]:
+    yield
+    await drain()
+
+
+class _Ours(Provide):
+    """Equals no other: Litestar refuses one that the application has under another name."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
 
 
 # Providers are functions, and no methods: Litestar copies them deeply, and a method's object,
@@ -131,15 +187,22 @@ def _session_provider(config: SQLAlchemyAsyncConfig, model: Any) -> Callable[...
     def provide(
         session_id: SessionId, user_id: NamedDependency[Any], agent: TheAgent
     ) -> DatabaseSession:
+        if len(stored(session_id).encode("utf-8", "replace")) > MAX_SESSION_ID_BYTES:
+            raise ValidationException(
+                f"session_id must have {MAX_SESSION_ID_BYTES} bytes at most in UTF-8"
+            )
         # A maker, since an AsyncSession would end with the handler, and a stream begins then.
         maker: Any = config.create_session_maker()
         instructions = agent.instructions if isinstance(agent.instructions, str) else None
-        try:
+        with quietly(f"Preparing session {session_id!r}"):  # the client can do no more wrong
             return DatabaseSession(
-                session_id, user_id, maker, agent.name, instructions, session_model=model
+                session_id,
+                user_id,
+                maker,
+                agent.name[:MAX_NAME],
+                instructions,
+                session_model=model,
             )
-        except ValueError as error:
-            raise ValidationException(str(error)) from None
 
     return provide
 
@@ -155,7 +218,11 @@ def _service_of(model: Any) -> type[AgentSessionService]:
 
 
 def _provided(value: Any) -> Provide:
-    return value if isinstance(value, Provide) else Provide(lambda: value, sync_to_thread=False)
+    if not isinstance(value, Provide):
+        return Provide(lambda: value, sync_to_thread=False)
+    ours = copy(value)
+    ours.__class__ = _Ours
+    return ours
 
 
 def _configs(plugin: Any) -> Any:
@@ -163,3 +230,16 @@ def _configs(plugin: Any) -> Any:
     if isinstance(plugin, (SQLAlchemyPlugin, SQLAlchemyInitPlugin)):
         return plugin.config
     return ()
+
+
+def _refuse_same_keys(config: SQLAlchemyAsyncConfig, others: list[Any]) -> None:
+    for other in others:
+        if (
+            other.session_dependency_key == config.session_dependency_key
+            or other.engine_dependency_key == config.engine_dependency_key
+        ):
+            raise ImproperlyConfiguredException(
+                "The database of the conversations would take the place of another one of the "
+                "application's: give its SQLAlchemyAsyncConfig a session_dependency_key and an "
+                "engine_dependency_key of its own, or pass its URL."
+            )

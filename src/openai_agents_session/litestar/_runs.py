@@ -1,32 +1,22 @@
-"""Runs of an agent for a request: the answer or the events, and errors that tell nothing.
-
-An error of a run may quote the conversation, a key or a statement with its parameters. So
-none of it reaches the client or the log, and none of it is the cause of what does.
-"""
+"""Runs of an agent for a request: the answer, or the events as they come."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-from functools import partial
+import math
 from typing import TYPE_CHECKING, Any
 
 from agents import Runner
-from agents.exceptions import InputGuardrailTripwireTriggered, OutputGuardrailTripwireTriggered
-from litestar.exceptions import HTTPException
 from litestar.response import ServerSentEventMessage
-from litestar.status_codes import (
-    HTTP_422_UNPROCESSABLE_ENTITY,
-    HTTP_502_BAD_GATEWAY,
-    HTTP_503_SERVICE_UNAVAILABLE,
-)
 from openai.types.responses import ResponseTextDeltaEvent
 from pydantic_core import to_jsonable_python
-from sqlalchemy.exc import SQLAlchemyError
+
+from openai_agents_session.litestar._errors import failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from agents import Agent, RunResultStreaming
     from agents.memory import Session
@@ -36,44 +26,11 @@ _logger = logging.getLogger("openai_agents_session")
 PING_SECONDS = 15.0
 """After so long without an event, a comment tells proxies that the stream is alive."""
 
+SHUTDOWN_SECONDS = 20.0
+"""So long a shutdown waits for turns whose clients went away."""
+
 _running: set[asyncio.Task[None]] = set()
 """The event loop alone would forget a task that nobody waits for."""
-
-
-class RefusedException(HTTPException):
-    """A guardrail stopped the run."""
-
-    status_code = HTTP_422_UNPROCESSABLE_ENTITY
-    detail = "The agent refused the message."
-
-
-class AgentFailedException(HTTPException):
-    """The run failed: the model, a tool, or the agent itself."""
-
-    status_code = HTTP_502_BAD_GATEWAY
-    detail = "The agent could not answer."
-
-
-class UnavailableException(HTTPException):
-    """The conversation could not be read or written."""
-
-    status_code = HTTP_503_SERVICE_UNAVAILABLE
-    detail = "The conversation cannot be continued right now."
-
-
-def failure(error: Exception, session_id: str) -> HTTPException:
-    """Return what the client is told of an error, and tell the operator its kind."""
-    if isinstance(error, (InputGuardrailTripwireTriggered, OutputGuardrailTripwireTriggered)):
-        return RefusedException()
-    kind = type(error)
-    _logger.warning(
-        "The agent's run for session %r failed: %s.%s",
-        session_id,
-        kind.__module__,
-        kind.__qualname__,
-    )
-    unavailable = isinstance(error, (SQLAlchemyError, ConnectionError))
-    return UnavailableException() if unavailable else AgentFailedException()
 
 
 async def answer(
@@ -86,9 +43,9 @@ async def answer(
     """
     try:
         result = await Runner.run(agent, message, session=session, **options)
-        return to_jsonable_python(result.final_output)
+        return _plain(to_jsonable_python(result.final_output))
     except Exception as error:  # noqa: BLE001 - whatever it is, it may quote what is private
-        raise failure(error, session.session_id) from None
+        raise failure(error, _name(session)) from None
 
 
 async def events(
@@ -103,10 +60,13 @@ async def events(
     When the client goes away, the turn that is under way is carried to its end and stored,
     so that the history has it; no other one begins.
     """
+    try:
+        result = Runner.run_streamed(agent, message, session=session, **options)
+    except Exception as error:  # noqa: BLE001 - the client is told, whatever it is
+        yield _failed(error, session)
+        return
     queue: asyncio.Queue[ServerSentEventMessage | None] = asyncio.Queue()
-    run: list[RunResultStreaming] = []
-    start = partial(Runner.run_streamed, agent, message, session=session, **options)
-    pump = asyncio.create_task(_pump(start, session.session_id, queue, run))
+    pump = asyncio.create_task(_pump(result, session, queue))
     _running.add(pump)
     pump.add_done_callback(_running.discard)
     try:
@@ -119,33 +79,60 @@ async def events(
                 return
             yield event
     finally:
-        if run:
-            run[0].cancel(mode="after_turn")
+        result.cancel(mode="after_turn")
+
+
+async def drain() -> None:
+    """Wait for the turns whose clients went away, ``SHUTDOWN_SECONDS`` at most."""
+    loop = asyncio.get_running_loop()
+    turns = {task for task in _running if task.get_loop() is loop}
+    if turns:
+        _, left = await asyncio.wait(turns, timeout=SHUTDOWN_SECONDS)
+        if left:
+            _logger.warning("The shutdown did not wait for %d turns to be stored", len(left))
 
 
 async def _pump(
-    start: Callable[[], RunResultStreaming],
-    session_id: str,
+    result: RunResultStreaming,
+    session: Session,
     queue: asyncio.Queue[ServerSentEventMessage | None],
-    run: list[RunResultStreaming],
 ) -> None:
-    """Start a run, note it, and put its events into the queue, None at the end."""
+    """Put a run's events into the queue, None at the end."""
     try:
-        result = start()
-        run.append(result)
         async for event in result.stream_events():
             if event.type == "raw_response_event" and isinstance(
                 event.data, ResponseTextDeltaEvent
             ):
                 queue.put_nowait(_event("delta", text=event.data.delta))
-        response = to_jsonable_python(result.final_output)
-        queue.put_nowait(_event("done", response=response, session_id=session_id))
+        response = _plain(to_jsonable_python(result.final_output))
+        queue.put_nowait(_event("done", response=response, session_id=session.session_id))
     except Exception as error:  # noqa: BLE001 - the client is told, whatever it is
-        failed = failure(error, session_id)
-        queue.put_nowait(_event("error", status_code=failed.status_code, detail=failed.detail))
+        queue.put_nowait(_failed(error, session))
     finally:
         queue.put_nowait(None)
 
 
+def _name(session: Session) -> str:
+    return f"The agent's run for session {session.session_id!r}"
+
+
+def _failed(error: Exception, session: Session) -> ServerSentEventMessage:
+    told = failure(error, _name(session))
+    return _event("error", status_code=told.status_code, detail=told.detail)
+
+
 def _event(name: str, **data: Any) -> ServerSentEventMessage:
     return ServerSentEventMessage(event=name, data=json.dumps(data))
+
+
+def _plain(value: Any) -> Any:
+    """Replace what Python has and JSON in UTF-8 has not: lone surrogates, NaN and infinity."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    return value

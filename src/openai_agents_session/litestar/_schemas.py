@@ -2,10 +2,11 @@
 
 # Litestar reads these annotations at run time, so they are not postponed.
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
+from litestar.enums import RequestEncodingType
 from litestar.openapi.spec import Example
-from litestar.params import PathParameter
+from litestar.params import Body, PathParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from openai_agents_session.database import MessageRole
@@ -36,6 +37,10 @@ Description: TypeAlias = Annotated[
 ]
 
 
+_strict = Body(media_type=RequestEncodingType.JSON, schema_extra={"additional_properties": False})
+"""OpenAPI would not be told that unknown fields are refused."""
+
+
 class ChatRequest(Struct, forbid_unknown_fields=True):
     """What the user says."""
 
@@ -43,6 +48,9 @@ class ChatRequest(Struct, forbid_unknown_fields=True):
         str,
         Meta(min_length=1, max_length=MAX_MESSAGE, examples=["Remind me to buy bread tomorrow."]),
     ]
+
+
+ChatBody: TypeAlias = Annotated[ChatRequest, _strict]
 
 
 class ChatResponse(Struct):
@@ -56,20 +64,6 @@ class ChatResponse(Struct):
         ),
     ]
     session_id: Annotated[str, Meta(examples=["groceries"])]
-
-
-class ChatEvent(Struct):
-    """A server-sent event of an answer."""
-
-    event: Literal["delta", "done", "error"]
-    data: Annotated[
-        str,
-        Meta(
-            description='JSON: `{"text"}`, a piece of the answer; `{"response", "session_id"}`, '
-            'all of it; or `{"status_code", "detail"}`.',
-            examples=['{"text": "I will remind "}'],
-        ),
-    ]
 
 
 class ConversationRead(Struct):
@@ -90,6 +84,9 @@ class ConversationPatch(Struct, forbid_unknown_fields=True):
     session_name: Name | UnsetType | None = UNSET
     description: Description | UnsetType | None = UNSET
     is_active: bool | UnsetType = UNSET
+
+
+PatchBody: TypeAlias = Annotated[ConversationPatch, _strict]
 
 
 class MessageRead(Struct):

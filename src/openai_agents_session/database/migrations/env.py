@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from advanced_alchemy.types import GUID
 from alembic import context
 from sqlalchemy import Connection, Numeric, engine_from_config, pool
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from openai_agents_session.database.models import Base
+from openai_agents_session.database._migrate import OPTION
+from openai_agents_session.database.models import Base, User
 
 UUID_BYTES = 16
 
@@ -25,6 +27,15 @@ def _compare_type(_: object, __: object, ___: object, found: object, wanted: obj
     return None
 
 
+def _is_ours(what: Any, name: str | None, kind: str, *_: object) -> bool:
+    """Leave out what the application has its own way: its users, and a key of theirs."""
+    if context.config.get_main_option(OPTION) is None:
+        return True
+    if kind == "foreign_key_constraint":
+        return what.column_keys != ["user_id"]
+    return (kind, name) not in (("table", User.__tablename__), ("column", "user_id"))
+
+
 def _migrate(connection: Connection) -> None:
     own = set(Base.metadata.tables)
     context.configure(
@@ -32,6 +43,7 @@ def _migrate(connection: Connection) -> None:
         target_metadata=Base.metadata,
         version_table=VERSION_TABLE,
         compare_type=_compare_type,
+        include_object=_is_ours,
         # The rest of the database is the application's, and no difference.
         include_name=lambda name, kind, _: kind != "table" or name in own,
         render_as_batch=connection.dialect.name == "sqlite",

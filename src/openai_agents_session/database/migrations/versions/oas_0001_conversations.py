@@ -130,6 +130,8 @@ def _type_of_key(users: str | None) -> Any:
         return GUID(length=16)
     schema, _, table = users.rpartition(".")
     columns = sa.inspect(op.get_bind()).get_columns(table, schema or None)
-    found = next(column["type"] for column in columns if column["name"] == "id")
+    found = next((column["type"] for column in columns if column["name"] == "id"), None)
+    if found is None:
+        raise RuntimeError(f"{users} must have a column id, the key of a user")
     # SQLite has no such type as BINARY(16), and reflects it as a number of 16 digits.
     return GUID(length=16) if str(found) == "NUMERIC(16)" else found

@@ -1,0 +1,83 @@
+"""The quick start's SQL database: where it is, a session in it, and what then lies there."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+
+from openai_agents_session.database import (
+    AgentSession,
+    Base,
+    DatabaseSession,
+    SessionMessage,
+    User,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+VARIABLE = "DATABASE_URL"
+AFTERWARDS = "Run this again: the conversation goes on. With --reset it begins anew."
+USER = UUID(int=1)  # in an application, whoever is logged in
+
+
+@asynccontextmanager
+async def connect(url: str) -> AsyncGenerator[AsyncEngine]:
+    """Make an engine, which is disposed of at the end."""
+    engine = create_async_engine(url)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def open_session(url: str, session_id: str) -> AsyncGenerator[DatabaseSession]:
+    """Open a session on an engine of its own; tables and user are made where there are none."""
+    async with connect(url) as engine:
+        maker = async_sessionmaker(engine, expire_on_commit=False)
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(Base.metadata.create_all)
+            async with maker() as db, db.begin():
+                await db.merge(User(id=USER))
+        except (OSError, OperationalError):
+            sys.exit(f"No database answers there. Is it running, and is {VARIABLE} right?")
+        yield DatabaseSession(session_id, USER, maker, "Assistant", session_name="Quick start")
+
+
+async def stored(url: str, session_id: str) -> tuple[str, int, list[str], int | None]:
+    """Return what lies in the database: a row for each item, with its JSON, and no expiry."""
+    async with connect(url) as engine, async_sessionmaker(engine)() as db:
+        row = await db.scalar(select(AgentSession).filter_by(session_id=session_id, user_id=USER))
+        assert row is not None
+        messages = select(SessionMessage).where(SessionMessage.agent_session_id == row.id)
+        found = (await db.scalars(messages.order_by(SessionMessage.position))).all()
+    print(f"\nThe row {session_id!r} of the table 'agent_session' has")
+    for name in ("session_name", "agent_name", "is_active", "user_id", "updated_at"):
+        print(f"   {name:<13} {getattr(row, name)}")
+    records = [json.dumps(message.extra_data, ensure_ascii=False) for message in found]
+    return f"SQL now holds {len(records)} records in 'session_message'", 1, records, None
+
+
+@contextmanager
+def address() -> Generator[str]:
+    """Give the URL of the database to use: yours, or a SQLite file, which stays."""
+    if url := os.environ.get(VARIABLE):
+        print(f"SQL: the database that {VARIABLE} names")
+        yield url
+        return
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    file = cache / "openai-agents-session" / "quickstart.db"
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    print(f"SQL: SQLite; its data lies in {file}")
+    yield f"sqlite+aiosqlite:///{file}"
