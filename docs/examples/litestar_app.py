@@ -26,7 +26,7 @@ from litestar import Litestar, Response, get, post
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException, NotAuthorizedException
-from litestar.openapi import OpenAPIConfig
+from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.params import JSONBody
 from litestar.security.jwt import JWTCookieAuth, Token
 from local_model import choose_model
@@ -160,6 +160,9 @@ async def scrypt(password: str, salt: bytes) -> str:
     return f"{salt.hex()}${digest.hex()}"
 
 
+NOTHING = {204: ResponseSpec(None, description="Done.")}  # of a Response[None], for OpenAPI
+
+
 class NameTakenException(HTTPException):
     status_code = 409
     detail = "This name is taken."
@@ -188,6 +191,7 @@ async def register(data: JSONBody[Credentials], db_session: NamedDependency[Asyn
     exclude_from_auth=True,
     guards=[require_json],  # or another site's form could log its visitor in, as somebody else
     raises=[NotAuthorizedException, NotJSONException],
+    responses=NOTHING,
 )
 async def login(
     data: JSONBody[Credentials], db_session: NamedDependency[AsyncSession]
@@ -204,7 +208,7 @@ async def login(
     return response
 
 
-@post("/logout", status_code=204)
+@post("/logout", status_code=204, responses=NOTHING)
 async def logout() -> Response[None]:
     """Forget the cookie."""
     response = Response(None, status_code=204)

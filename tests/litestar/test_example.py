@@ -6,15 +6,19 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
+import jwt
 import pytest
 
 from tests.servers import free_port, wait_until
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "litestar_app.py"
+SECRET = "a secret of thirty-two characters"
 ADA = {"name": "ada", "password": "a-password-of-ada"}
 BOB = {"name": "bob", "password": "a-password-of-bob"}
 
@@ -58,9 +63,16 @@ def running(directory: Path, **environment: str) -> Generator[str]:
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[str]:
+def directory() -> Iterator[Path]:
+    """Where the example keeps its file."""
+    with tempfile.TemporaryDirectory() as found:
+        yield Path(found)
+
+
+@pytest.fixture(scope="module")
+def site(directory: Path) -> Iterator[str]:
     """The example on a SQLite file of its own."""
-    with tempfile.TemporaryDirectory() as directory, running(Path(directory)) as address:
+    with running(directory, JWT_SECRET=SECRET) as address:
         yield address
 
 
@@ -143,11 +155,108 @@ def test_a_login_needs_the_password(site: str) -> None:
         assert nobody.get("/agents/sessions").status_code == 401
 
 
+def bearer(site: str, sub: str, *, age: timedelta = timedelta()) -> int:
+    """The answer to a request with a token that the application's secret has signed."""
+    made = datetime.now(timezone.utc) - age
+    claims = {"sub": sub, "iat": made, "exp": made + timedelta(hours=1)}
+    headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
+    return httpx.get(f"{site}/agents/sessions", headers=headers, timeout=60).status_code
+
+
+def test_a_token_is_of_a_user_and_of_now(site: str, directory: Path) -> None:
+    """One that is expired, of nobody, or of a user who was deleted, is 401; so is none."""
+    carol = {"name": "carol", "password": "a-password-of-carol"}
+    with logged_in(site, carol) as client:
+        sub = jwt.decode(client.cookies["token"].split()[-1], SECRET, ["HS256"])["sub"]
+        assert bearer(site, sub) == 200
+        assert bearer(site, sub, age=timedelta(hours=2)) == 401
+        assert bearer(site, "no UUID") == 401
+        assert bearer(site, str(uuid4())) == 401
+
+        assert client.post("/agents/sessions/a/chat", json={"message": "Hi"}).status_code == 200
+        with closing(sqlite3.connect(directory / "litestar_app.db")) as database, database:
+            database.execute("PRAGMA foreign_keys = ON")
+            database.execute("DELETE FROM user_account WHERE name = 'carol'")
+        assert client.get("/agents/sessions").status_code == 401
+
+
+def test_a_logout_forgets_the_cookie(site: str) -> None:
+    """The client is nobody then."""
+    with logged_in(site, ADA) as ada:
+        assert ada.post("/logout").status_code == 204
+        assert not ada.cookies
+        assert ada.get("/agents/sessions").status_code == 401
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("path", ["/login", "/register"])
+def test_no_other_site_logs_a_visitor_in(site: str, path: str, content_type: str) -> None:
+    """What a form of another site can send sets no cookie."""
+    with logged_in(site, ADA):
+        pass
+    headers = {"Content-Type": content_type, "Origin": "https://elsewhere.example"}
+    content = json.dumps(ADA).encode()
+
+    refused = httpx.post(f"{site}{path}", content=content, headers=headers, timeout=60)
+
+    assert refused.status_code == 415
+    assert "set-cookie" not in refused.headers
+
+
+@pytest.mark.parametrize("name", ["ada\n", "a b", "", "a" * 65, "ad\u00e4"])
+def test_a_name_is_plain(site: str, name: str) -> None:
+    """Letters of ASCII, digits and a few signs; no line ends with it."""
+    refused = httpx.post(f"{site}/register", json={**ADA, "name": name}, timeout=60)
+
+    assert refused.status_code == 400
+
+
+def test_bytes_that_are_no_text_are_the_clients_fault(site: str) -> None:
+    """They are a 400 before anybody has logged in."""
+    for path in ("/login", "/register"):
+        refused = httpx.post(
+            f"{site}{path}",
+            content=b'{"name": "ad\xff", "password": "a-password-of-ada"}',
+            headers={"Content-Type": "application/json"},
+            timeout=60,
+        )
+        assert refused.status_code == 400
+
+
+def test_a_conversation_is_of_a_user_who_is_there(directory: Path, site: str) -> None:
+    """SQLite enforces foreign keys on the example's connections: a user's deletion is whole."""
+    assert site
+    script = (
+        "import asyncio, litestar_app as app\n"
+        "from sqlalchemy import text\n"
+        "async def main():\n"
+        "    async with app.database.get_session() as session:\n"
+        "        print(await session.scalar(text('PRAGMA foreign_keys')))\n"
+        "    await app.database.get_engine().dispose()\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLE.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "1"
+
+
 def test_a_cookie_is_out_of_reach(site: str) -> None:
     """Scripts cannot read the login, other sites cannot use it, and a page runs its own script."""
     with logged_in(site, ADA) as ada:
-        cookie = ada.post("/login", json=ADA).headers["set-cookie"]
+        answered = ada.post("/login", json=ADA)
+        cookie = answered.headers["set-cookie"]
         policy = ada.get("/").headers["content-security-policy"]
+    token = ada.cookies["token"].split()[-1]
+    others = [value for name, value in answered.headers.items() if name != "set-cookie"]
+    assert token in cookie
+    assert not [value for value in others if token in value]
+    assert token not in answered.text
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
     assert "script-src 'self'" in policy
@@ -164,17 +273,18 @@ CHECKS = (
 
 def test_no_request_is_a_server_error(site: str, tmp_path: Path) -> None:
     """schemathesis, with the OpenAPI document of the running application, finds none."""
-    with logged_in(site, ADA) as ada:
-        token = ada.cookies["token"].split()[-1]
+    with logged_in(site, {"name": "dora", "password": "a-password-of-dora"}) as dora:
+        token = dora.cookies["token"].split()[-1]
+        # The document's example of an id, for what is asked of a conversation that is there.
+        said = dora.post("/agents/sessions/groceries/chat", json={"message": "Hi"})
+        assert said.status_code == 200
+    report = tmp_path / "report.har"
     done = subprocess.run(
         [
             *(str(Path(sys.executable).parent / "schemathesis"), "run"),
-            *("--header", f"Authorization: Bearer {token}"),
-            *(
-                "--checks",
-                CHECKS,
-            ),
-            *("--exclude-path", "/logout", "--max-examples", "50", "--seed", "1", "--no-color"),
+            *("--header", f"Authorization: Bearer {token}", "--checks", CHECKS),
+            *("--exclude-path", "/logout", "--max-examples", "25", "--seed", "1", "--no-color"),
+            *("--report", "har", "--report-har-path", str(report)),
             f"{site}/schema/openapi.json",
         ],
         cwd=tmp_path,
@@ -184,6 +294,21 @@ def test_no_request_is_a_server_error(site: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+
+    succeeded = set()
+    for entry in json.loads(report.read_text())["log"]["entries"]:
+        if 200 <= entry["response"]["status"] < 300:
+            path = entry["request"]["url"].removeprefix(site).partition("?")[0]
+            one = re.sub("(?<=/sessions/)[^/]+", "*", path)
+            succeeded.add(f"{entry['request']['method']} {one}")
+    assert succeeded >= {
+        "POST /agents/sessions/*/chat",
+        "POST /agents/sessions/*/chat/stream",
+        "GET /agents/sessions",
+        "GET /agents/sessions/*/messages",
+        "PATCH /agents/sessions/*",
+        "DELETE /agents/sessions/*",
+    }
 
 
 # -- In a browser ----------------------------------------------------------------------------
@@ -293,3 +418,50 @@ def test_the_page_keeps_users_and_their_conversations(site: str, browser: Chrome
         entry for entry in browser.get_log("browser") if "Security Policy" in entry["message"]
     ]
     assert not severe
+
+
+HOLD = """
+const real = window.fetch;
+window.fetch = (url, options) => url.includes("/messages")
+  ? new Promise((go) => { window.release = () => go(real(url, options)); })
+  : real(url, options);
+"""
+
+
+def test_the_page_waits_for_what_was_said_before(site: str, browser: Chrome) -> None:
+    """A message that is sent while a conversation loads is not taken for its first one."""
+    page = Page(browser)
+    with logged_in(site, BOB) as bob:
+        bob.post("/agents/sessions/old/chat", json={"message": "Hello"})
+        bob.patch("/agents/sessions/old", json={"session_name": "Of old"})
+        old = [m["content"] for m in bob.get("/agents/sessions/old/messages").json()]
+        browser.get(f"{site}/#%")  # which is no address of a conversation
+        page.enter(BOB, "login")
+        browser.execute_script(HOLD)
+
+        browser.execute_script("location.hash = 'old'")
+        wait_until(lambda: browser.execute_script("return 'release' in window"), "the page")
+        page.say("What did I say first?")
+        browser.execute_script("window.release()")
+
+        answer = 'The first thing you said was: "Hello"'
+        page.await_texts("#messages li", [*old, "What did I say first?", answer])
+        wait_until(lambda: page.find("#say button").is_enabled(), "the answer's end")
+        assert bob.get("/agents/sessions?search=Of old").json()["total"] == 1
+
+
+@pytest.mark.parametrize("address", ["%", ".", "%2E%2E"])
+def test_an_address_without_a_conversation_is_a_new_one(
+    site: str, browser: Chrome, address: str
+) -> None:
+    """The page asks for none that no path can name."""
+    page = Page(browser)
+    browser.get(f"{site}/#{address}")
+    page.enter(BOB, "login")
+
+    page.say("Hi")
+
+    wait_until(lambda: len(page.texts("#messages li")) == 2, "an answer")
+    wait_until(lambda: page.find("#say button").is_enabled(), "the answer's end")
+    assert re.fullmatch("#[0-9a-f]{24}", browser.execute_script("return location.hash"))
+    assert not page.texts("#notice")[0]

@@ -32,6 +32,7 @@ from openai_agents_session.litestar._runs import answer, events
 from openai_agents_session.litestar._schemas import (
     WITHOUT_NUL,
     ChatBody,
+    ChatEvent,
     ChatResponse,
     ConversationRead,
     MessageRead,
@@ -49,24 +50,20 @@ TheAgent: TypeAlias = NamedDependency[SkipValidation[Agent[Any]]]
 
 Limit: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="How many at most.")]
 
-STREAMED = (
-    'Server-sent events, with JSON as their data: any number of `delta` with `{"text"}`, a piece '
-    'of the answer; then `done` with `{"response", "session_id"}`, all of it, or `error` with '
-    '`{"status_code", "detail"}`: 422 where a guardrail of the agent refused, 502 where the run '
-    "failed, 503 where the conversation is not available."
-)
-
-STREAM = """\
-event: delta
-data: {"text": "I will remind "}
-
-event: delta
-data: {"text": "you tomorrow."}
-
-event: done
-data: {"response": "I will remind you tomorrow.", "session_id": "groceries"}
-
-"""
+STREAM = [
+    Example("A piece of the answer", value={"event": "delta", "data": '{"text": "I will "}'}),
+    Example(
+        "All of it, at the end",
+        value={"event": "done", "data": '{"response": "I will.", "session_id": "groceries"}'},
+    ),
+    Example(
+        "What went wrong, in place of it",
+        value={
+            "event": "error",
+            "data": '{"status_code": 502, "detail": "The agent could not answer."}',
+        },
+    ),
+]
 
 
 def _not_found(request: Request[Any, Any, Any], _: NotFoundError) -> Response[Any]:
@@ -127,11 +124,11 @@ class AgentController(Controller):
         raises=[NotAuthorizedException, NotJSONException],
         responses={
             HTTP_200_OK: ResponseSpec(
-                str,
+                ChatEvent,
                 media_type="text/event-stream",
-                description=STREAMED,
+                description="Server-sent events: any number of `delta`, then `done` or `error`.",
                 generate_examples=False,
-                examples=[Example(value=STREAM)],
+                examples=STREAM,
             )
         },
     )

@@ -2,7 +2,7 @@
 
 # Litestar reads these annotations at run time, so they are not postponed.
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from litestar.enums import RequestEncodingType
 from litestar.openapi.spec import Example
@@ -64,6 +64,21 @@ class ChatResponse(Struct):
         ),
     ]
     session_id: Annotated[str, Meta(examples=["groceries"])]
+
+
+class ChatEvent(Struct):
+    """A server-sent event of an answer."""
+
+    event: Literal["delta", "done", "error"]
+    data: Annotated[
+        str,
+        Meta(
+            description='JSON: `{"text"}`, a piece of the answer; `{"response", "session_id"}`, '
+            'all of it; or `{"status_code", "detail"}`: 422 where a guardrail of the agent '
+            "refused, 502 where the run failed, 503 where the conversation is not available.",
+            examples=['{"text": "I will remind "}'],
+        ),
+    ]
 
 
 class ConversationRead(Struct):
