@@ -232,28 +232,9 @@ class RedisSession(BaseSession):
             self._closed = True
             await self._owned_client.aclose(close_connection_pool=True)
 
-    async def _get_compaction_snapshot(
-        self,
-        limit: int,
-        *,
-        prune_prefix: Callable[[TResponseInputItem], bool] | None = None,
+    async def _snapshot(
+        self, limit: int, prune_prefix: Callable[[TResponseInputItem], bool] | None
     ) -> CompactionSnapshot | None:
-        """Return the newest items and a way to replace their end, for the SDK's compaction.
-
-        ``OpenAIResponsesCompactionSession`` asks for this hook by name; without it, it
-        compacts only a history that matches its last exchange from the first item on.
-
-        Args:
-            limit: how many items at most.
-            prune_prefix: says whether an item may go when the replacement is committed;
-                the oldest items go, up to the first that may not.
-
-        Returns:
-            None for a subclass with item methods of its own, and where a record cannot
-            be read: the SDK then does without.
-        """
-        if self._has_own_item_methods():
-            return None
         records = await self._open_records().read(-limit - 1, -1)
         complete = len(records) <= limit
         records = records[-limit:]

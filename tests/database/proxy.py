@@ -13,14 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from tests.faults import Proxy
 from tests.servers import HOST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
-    from types import TracebackType
-
-    from typing_extensions import Self
-
 Fault: TypeAlias = Literal["lose answer", "cut before", "late"]
 """``late`` cuts the client first, and forwards the request when the test releases it."""
 
@@ -40,7 +37,7 @@ class Request:
         return self.messages[5:].startswith(b"COMMIT")  # and not "BEGIN … READ COMMITTED"
 
 
-class PostgresProxy:
+class PostgresProxy(Proxy):
     """Stands before a server on a port of its own.
 
     Args:
@@ -49,6 +46,7 @@ class PostgresProxy:
     """
 
     def __init__(self, url: str, choose: Callable[[Request], Fault | None]) -> None:
+        super().__init__()
         self.choose = choose
         self.faults = 0
         self.faulty = asyncio.Event()
@@ -57,52 +55,20 @@ class PostgresProxy:
         """Late requests wait for it."""
         self._start, _, rest = url.rpartition("@")
         self._server, _, self._database = rest.partition("/")
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._bugs: list[Exception] = []
 
     @property
     def url(self) -> str:
         """The URL of the database as seen through the proxy."""
-        return f"{self._start}@{HOST}:{self._port}/{self._database}?ssl=disable"
-
-    async def __aenter__(self) -> Self:
-        self._listener = await asyncio.start_server(self._accept, HOST, 0)
-        self._port = self._listener.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._listener.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._listener.wait_closed()
-        if self._bugs:
-            raise self._bugs[0]
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        return f"{self._start}@{HOST}:{self.port}/{self._database}?ssl=disable"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, _, port = self._server.partition(":")
-        server: asyncio.StreamWriter | None = None
-        try:
+        with suppress(*_ENDS):
             answers, server = await asyncio.open_connection(host, int(port))
-            await self._relay((reader, writer), (answers, server))
-        except _ENDS:
-            pass
-        finally:
-            for end in (writer, server):
-                if end is not None:
-                    end.close()
-                    with suppress(OSError):
-                        await end.wait_closed()
+            try:
+                await self._relay((reader, writer), (answers, server))
+            finally:
+                server.close()
 
     async def _relay(
         self,
