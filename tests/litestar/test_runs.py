@@ -26,6 +26,7 @@ from agents import (
 from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
 from litestar import Litestar
 from litestar.di import Provide
+from litestar.exceptions import InternalServerException
 from litestar.logging import LoggingConfig
 from litestar.plugins import InitPlugin
 from openai import OpenAIError
@@ -270,19 +271,24 @@ async def test_a_broken_database_tells_nothing(
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "told"),
     [
-        FileNotFoundError("no such socket, said my own words"),
-        asyncio.TimeoutError("my own words"),
-        type("CannotConnectNowError", (Exception,), {"sqlstate": "57P03"})("my own words"),
+        (FileNotFoundError("no such socket, said my own words"), UnavailableException),
+        (asyncio.TimeoutError("my own words"), UnavailableException),
+        (OperationalError("SELECT 'my own words'", {}, Exception("x")), UnavailableException),
+        (
+            type("CannotConnectNowError", (Exception,), {"sqlstate": "57P03"})("my own words"),
+            UnavailableException,
+        ),
+        (ValueError("my own words"), InternalServerException),
     ],
-    ids=["file", "time", "driver"],
+    ids=["file", "time", "statement", "driver", "mistake"],
 )
-async def test_a_database_that_cannot_be_reached_is_unavailable(
-    error: Exception, caplog: pytest.LogCaptureFixture
+def test_what_a_database_raises_is_the_cause_of_nothing(
+    error: Exception, told: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the event loop or the driver raises is told like SQLAlchemy's errors."""
-    with pytest.raises(UnavailableException) as raised, quietly("Reading"):
+    """What the event loop, the driver and SQLAlchemy raise is told alike, without a word of it."""
+    with pytest.raises(told) as raised, quietly("Reading"):
         raise error
 
     assert raised.value.__cause__ is None
