@@ -237,7 +237,7 @@ def test_the_module_is_a_command(sqlite_url: str) -> None:
     assert "--url or the environment variable DATABASE_URL" in done.stderr
 
 
-def assert_one_line(url: str, said: str = "") -> None:
+def assert_one_line(url: str, said: str) -> None:
     """The command ends with status 1 and a line, which keeps the password."""
     with pytest.raises(SystemExit, match=said) as ended:
         main(["upgrade", "--url", url])
@@ -249,7 +249,7 @@ def assert_one_line(url: str, said: str = "") -> None:
 
 def test_a_database_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
     """What is wrong is said without a traceback, and without the password."""
-    assert_one_line(f"postgresql+asyncpg://me:{PASSWORD}@127.0.0.1:1/app")
+    assert_one_line(f"postgresql+asyncpg://me:{PASSWORD}@127.0.0.1:1/app", "Connect call failed")
     assert_one_line(f"sqlite+aiosqlite:///{tmp_path / 'nowhere' / 'app.db'}", "unable to open")
 
 
@@ -260,10 +260,13 @@ def test_a_database_that_is_not_there_is_one_line(postgres_url: str) -> None:
     assert_one_line(url.replace("//tester", "//somebody"), "somebody")
 
 
-@pytest.mark.parametrize("url", [PASSWORD, f"nothing://me:{PASSWORD}@host/app"])
-def test_a_url_that_is_none_is_one_line(url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [(PASSWORD, "parse SQLAlchemy URL"), (f"nothing://me:{PASSWORD}@host/app", "nothing")],
+)
+def test_a_url_that_is_none_is_one_line(url: str, said: str) -> None:
     """Whatever it is, it is not repeated."""
-    assert_one_line(url)
+    assert_one_line(url, said)
 
 
 async def test_a_running_event_loop_is_refused(sqlite_url: str) -> None:

@@ -156,7 +156,8 @@ async def test_metadata_changes_only_what_is_passed(
     service: AgentSessionService, user_id: UUID, stranger_id: UUID
 ) -> None:
     """What is not passed stays; None that is passed clears; it is nobody else's."""
-    named = {"agent_name": "Agent", "agent_instructions": "Be kind.", "description": "More"}
+    named: dict[str, Any] = {"agent_name": "Agent", "agent_instructions": "Be kind."}
+    named["description"] = "More"
     row = await service.update_metadata("a", user_id=user_id, **named)
     assert {name: getattr(row, name) for name in named} == named
     assert (row.session_name, row.is_active) == ("100% Ada", True)
@@ -168,7 +169,8 @@ async def test_metadata_changes_only_what_is_passed(
     assert (row.session_name, row.agent_instructions) == ("100% Ada", "Be kind.")
     theirs = await service.get("a", user_id=stranger_id)
     assert (theirs.session_name, theirs.agent_name, theirs.is_active) == ("Theirs", None, True)
-    for values in ({}, {"session_name": "Mine now"}):
+    changes: list[dict[str, Any]] = [{}, {"session_name": "Mine now"}]
+    for values in changes:
         with pytest.raises(NotFoundError):
             await service.update_metadata("b", user_id=stranger_id, **values)
     with pytest.raises(ValueError, match="is_active"):
@@ -253,7 +255,7 @@ async def test_a_page_of_messages_is_one_query(
 async def test_bad_pages_are_refused(bad: dict[str, Any], error: type[Exception]) -> None:
     """What no database could be asked is refused in words before one is."""
     service = AgentSessionService(unconnected())
-    arguments = {"user_id": UUID(int=1), **bad}
+    arguments: dict[str, Any] = {"user_id": UUID(int=1), **bad}
     with pytest.raises(error, match=next(iter(bad))):
         await service.list_for_user(**arguments)
     if "limit" in bad or "user_id" in bad:
