@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 TABLES = {"agent_session", "session_message", "user_account"}
 VERSION_TABLE = "openai_agents_session_version"
+PASSWORD = "nobody-must-see-this"
 
 
 def with_connection(url: str, work: Any) -> Any:
@@ -108,6 +110,7 @@ def test_the_table_of_users_may_be_the_applications(url: str) -> None:
     )
     assert foreign_key["referred_table"] == "account"
     assert foreign_key["options"]["ondelete"] == "CASCADE"
+    main(["check", "--url", url, "--user-table", "account"])
     main(["downgrade", "--url", url, "--user-table", "account"])
     assert tables(url) == {"account", VERSION_TABLE}
 
@@ -135,6 +138,25 @@ def test_the_key_of_the_users_keeps_its_type(url: str) -> None:
     columns = with_connection(url, lambda one: sa.inspect(one).get_columns("agent_session"))
     [user_id] = [column for column in columns if column["name"] == "user_id"]
     assert isinstance(user_id["type"], sa.Integer)
+    main(["check", "--url", url, "--user-table", "account"])
+    execute(url, "ALTER TABLE session_message ADD COLUMN more INTEGER")
+    with pytest.raises(SystemExit, match="more"):
+        main(["check", "--url", url, "--user-table", "account"])
+
+
+@pytest.mark.parametrize(("columns", "said"), [("(number INTEGER)", "column id"), (None, "users")])
+def test_a_table_of_users_that_cannot_be_referred_to(
+    url: str, columns: str | None, said: str
+) -> None:
+    """What is missing is named, and nothing is made."""
+    if columns:
+        execute(url, f"CREATE TABLE users {columns}")
+
+    with pytest.raises(SystemExit, match=said) as ended:
+        main(["upgrade", "--url", url, "--user-table", "users"])
+
+    assert len(str(ended.value.code).splitlines()) == 1
+    assert tables(url) <= {"users", VERSION_TABLE}
 
 
 def test_current_prints_the_revision(url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,6 +235,45 @@ def test_the_module_is_a_command(sqlite_url: str) -> None:
     done = subprocess.run([*module, "upgrade"], capture_output=True, text=True, check=False, env={})
     assert done.returncode == 1
     assert "--url or the environment variable DATABASE_URL" in done.stderr
+
+
+def assert_one_line(url: str, said: str) -> None:
+    """The command ends with status 1 and a line, which keeps the password."""
+    with pytest.raises(SystemExit, match=said) as ended:
+        main(["upgrade", "--url", url])
+
+    assert isinstance(ended.value.code, str)  # Python prints it, and the status is 1
+    assert PASSWORD not in ended.value.code
+    assert len(ended.value.code.splitlines()) == 1, ended.value.code
+
+
+def test_a_database_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
+    """What is wrong is said without a traceback, and without the password."""
+    assert_one_line(f"postgresql+asyncpg://me:{PASSWORD}@127.0.0.1:1/app", "Connect call failed")
+    assert_one_line(f"sqlite+aiosqlite:///{tmp_path / 'nowhere' / 'app.db'}", "unable to open")
+
+
+def test_a_database_that_is_not_there_is_one_line(postgres_url: str) -> None:
+    """Neither is one that the server does not have, or has for others."""
+    url = postgres_url.replace("@", f":{PASSWORD}@")
+    assert_one_line(f"{url}_more", "_more")
+    assert_one_line(url.replace("//tester", "//somebody"), "somebody")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [(PASSWORD, "parse SQLAlchemy URL"), (f"nothing://me:{PASSWORD}@host/app", "nothing")],
+)
+def test_a_url_that_is_none_is_one_line(url: str, said: str) -> None:
+    """Whatever it is, it is not repeated."""
+    assert_one_line(url, said)
+
+
+async def test_a_running_event_loop_is_refused(sqlite_url: str) -> None:
+    """It is said before anything is begun that nobody would wait for."""
+    with pytest.raises(ValueError, match="event loop"):
+        _migrate.run("upgrade", sqlite_url)
+    gc.collect()  # would warn of a coroutine that was never awaited
 
 
 def test_an_unknown_revision_is_one_line(sqlite_url: str) -> None:

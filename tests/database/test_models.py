@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
-from uuid import RFC_4122, UUID
+from uuid import RFC_4122, UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
 from advanced_alchemy.base import UUIDAuditBase, create_registry, orm_registry
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from sqlalchemy import event, func, select
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, selectinload
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    declared_attr,
+    mapped_column,
+    relationship,
+    selectinload,
+)
 
 from openai_agents_session import AgentSessionService, DatabaseSession
 from openai_agents_session.database import (
@@ -25,12 +35,17 @@ from openai_agents_session.database import (
     SessionMessage,
     SessionMessageMixin,
     User,
+    _migrate,
+    _rows,
     _statements,
 )
 from tests.contract import HOSTILE_IDS, numbered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+
+VERSION = "openai_agents_session_version"
 
 
 class PlainBase(DeclarativeBase):
@@ -65,6 +80,7 @@ class Line(SessionMessageMixin, PlainBase):
     __session_key__ = "talk.id"
 
     language: Mapped[str] = mapped_column(default=lambda: "en")
+    public_id: Mapped[UUID] = mapped_column(default=uuid4, unique=True)
 
 
 class AppBase(UUIDAuditBase):
@@ -81,12 +97,16 @@ class AppUser(AppBase):
     __tablename__ = "user_account"
 
     email: Mapped[str]
+    agent_sessions: Mapped[list[AppAgentSession]] = relationship(
+        back_populates="user", cascade="all, delete-orphan", passive_deletes=True
+    )
 
 
 class AppAgentSession(AgentSessionMixin, AppBase):
     """The shipped names on the application's base."""
 
     __user_model__ = "AppUser"
+    __user_back_populates__ = "agent_sessions"
     __message_model__ = "AppSessionMessage"
 
 
@@ -94,6 +114,32 @@ class AppSessionMessage(SessionMessageMixin, AppBase):
     """Likewise."""
 
     __session_model__ = "AppAgentSession"
+
+
+class OtherBase(DeclarativeBase):
+    """A base without advanced-alchemy's map of types, for tables that the migration makes."""
+
+
+class OtherUser(OtherBase):
+    """Users with SQLAlchemy's own type of UUID for a key."""
+
+    __tablename__ = "account"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+
+
+class OtherAgentSession(AgentSessionMixin, OtherBase):
+    """Conversations in the table of the shipped name."""
+
+    __user_model__ = "OtherUser"
+    __user_key__ = "account.id"
+    __message_model__ = "OtherSessionMessage"
+
+
+class OtherSessionMessage(SessionMessageMixin, OtherBase):
+    """Messages, likewise."""
+
+    __session_model__ = "OtherAgentSession"
 
 
 class TalkRepository(SQLAlchemyAsyncRepository[Any]):
@@ -174,6 +220,116 @@ async def test_a_service_of_an_applications_own_model(empty: AsyncEngine) -> Non
         assert await service.count_for_user(key) == 0
         with pytest.raises(TypeError, match="user_id must be a int"):
             await service.list_for_user("1")
+
+
+async def migrate(engine: AsyncEngine) -> None:
+    """Make the application's users, and what the command makes beside them."""
+    url = engine.url.render_as_string(hide_password=False)
+    async with engine.begin() as connection:
+        await connection.run_sync(OtherBase.metadata.tables["account"].create)
+    await asyncio.to_thread(_migrate.run, "upgrade", url, user_table="account")
+
+
+async def test_a_plain_base_on_migrated_tables(
+    empty: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys are stored as the migration has them, also those that look like numbers."""
+    await migrate(empty)
+    maker = async_sessionmaker(empty)
+    digits = int("019a0000901274568901234567890123", 16)
+    monkeypatch.setattr(_rows, "new_ids", lambda count: range(digits, digits + count))
+    owner = UUID("12345678-9012-4456-8901-234567890123")
+    async with maker() as db, db.begin():
+        db.add(OtherUser(id=owner))
+
+    session = DatabaseSession("s", owner, maker, session_model=OtherAgentSession)
+    await session.add_items(numbered(0, 3))
+
+    assert await session.pop_item() == numbered(2, 3)[0]
+    assert await session.get_items() == numbered(0, 2)
+    async with maker() as db:
+        row = await db.get(OtherAgentSession, UUID(int=digits))
+        assert row is not None
+        if empty.dialect.name == "sqlite":
+            for column in ("agent_session.id", "session_message.id", "agent_session_id"):
+                kind = f"SELECT DISTINCT typeof({column}) FROM agent_session, session_message"
+                assert await db.scalar(sa.text(kind)) == "blob"
+
+
+async def test_a_plain_base_has_the_columns_of_the_migration(empty: AsyncEngine) -> None:
+    """An application's own Alembic finds nothing to change."""
+    await migrate(empty)
+
+    def same_type(_: Any, __: Any, ___: Any, found: Any, wanted: Any) -> bool | None:
+        if isinstance(found, sa.Numeric) and str(found) == "NUMERIC(16)":
+            # SQLite has no such type as BINARY(16), and reflects it so.
+            return wanted.compile(empty.dialect) != "BINARY(16)"
+        return None
+
+    def differences(connection: sa.Connection) -> list[Any]:
+        options = {"compare_type": same_type, "include_name": lambda name, *_: name != VERSION}
+        context = MigrationContext.configure(connection, opts=options)
+        return compare_metadata(context, OtherBase.metadata)
+
+    async with empty.connect() as connection:
+        found = await connection.run_sync(differences)
+    assert found == []
+
+
+def models(sessions: Any = None, messages: Any = None) -> tuple[Any, Any]:
+    """Return models whose tables have such arguments; None for those of the mixins."""
+
+    class Root(DeclarativeBase):
+        pass
+
+    class Person(Root):
+        __tablename__ = "person"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class Thread(AgentSessionMixin, Root):
+        __tablename__ = "thread"
+        __user_model__ = "Person"
+        __user_key__ = "person.id"
+        __message_model__ = "Post"
+        if sessions:
+            __table_args__ = sessions
+
+    class Post(SessionMessageMixin, Root):
+        __tablename__ = "post"
+        __session_model__ = "Thread"
+        __session_key__ = "thread.id"
+        if messages:
+            __table_args__ = messages
+
+    return Thread, Post
+
+
+MORE = {"comment": "Of people"}
+EXTENDED = declared_attr.directive(lambda _: (*AgentSessionMixin.__table_args__, MORE))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"sessions": MORE}, "Thread must have the unique constraint of user_id and session_id"),
+        ({"messages": MORE}, "Post must have the unique constraint of agent_session_id and posi"),
+    ],
+    ids=["sessions", "messages"],
+)
+def test_a_table_without_its_constraint_is_refused(arguments: dict[str, Any], said: str) -> None:
+    """Writers rely on it, so it is said where the session is made."""
+    with pytest.raises(TypeError, match=said):
+        DatabaseSession("s", 1, async_sessionmaker(), session_model=models(**arguments)[0])
+
+
+def test_a_table_may_have_more_arguments() -> None:
+    """Those of the mixin are kept as its documentation says."""
+    model, _ = models(EXTENDED)
+
+    DatabaseSession("s", 1, async_sessionmaker(), session_model=model)
+
+    assert model.__table__.comment == "Of people"
+    assert {"user_id", "updated_at"} in [set(one.columns.keys()) for one in model.__table__.indexes]
 
 
 def test_the_metadata_are_apart() -> None:
@@ -294,6 +450,7 @@ async def test_a_column_of_the_application_has_its_default(url: str) -> None:
     async with maker() as db:
         lines = (await db.scalars(select(Line))).all()
     assert [line.language for line in lines] == ["en"] * 3
+    assert len({line.public_id for line in lines}) == 3
     assert {line.id.version for line in lines} == {7}
     await engine.dispose()
 

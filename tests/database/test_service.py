@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 import pytest
 from advanced_alchemy.exceptions import NotFoundError
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from sqlalchemy import event, func, insert, inspect, select, update
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from openai_agents_session import AgentSessionService, DatabaseSession
 from openai_agents_session.database import AgentSession, SessionMessage
@@ -16,9 +18,8 @@ from tests.contract import numbered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from uuid import UUID
 
-    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+    from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 
 @pytest.fixture
@@ -42,6 +43,17 @@ async def talks(maker: async_sessionmaker, user_id: UUID, stranger_id: UUID) -> 
             numbered(0, 2)
         )
     await DatabaseSession("a", stranger_id, maker, session_name="Theirs").add_items(numbered(7, 9))
+
+
+def record(engine: AsyncEngine) -> list[str]:
+    """Return a list that what the engine is told is added to."""
+    statements: list[str] = []
+    event.listen(
+        engine.sync_engine,
+        "before_cursor_execute",
+        lambda _conn, _cursor, statement, *_: statements.append(statement),
+    )
+    return statements
 
 
 def ids(found: Sequence[AgentSession]) -> list[str]:
@@ -122,6 +134,158 @@ async def test_a_conversation_is_renamed(
 
 
 @pytest.mark.usefixtures("talks")
+async def test_what_is_stored_is_returned(
+    service: AgentSessionService, db: AsyncSession, maker: async_sessionmaker, user_id: UUID
+) -> None:
+    """An object that the AsyncSession still has says what somebody else has made of it."""
+    held = await service.get("a", user_id=user_id)
+    async with maker() as other:
+        await AgentSessionService(other).rename("a", "New", user_id=user_id)
+
+    assert (await service.get("a", user_id=user_id)).session_name == "New"
+    await DatabaseSession("a", user_id, maker).update_session_metadata(session_name="Newer")
+    [again] = await service.list_for_user(user_id, search="newer")
+    assert again.session_name == held.session_name == "Newer"
+    async with db.begin():
+        assert again is await service.deactivate("a", user_id=user_id)
+        assert not held.is_active
+
+
+@pytest.mark.usefixtures("talks")
+async def test_metadata_changes_only_what_is_passed(
+    service: AgentSessionService, user_id: UUID, stranger_id: UUID
+) -> None:
+    """What is not passed stays; None that is passed clears; it is nobody else's."""
+    named: dict[str, Any] = {"agent_name": "Agent", "agent_instructions": "Be kind."}
+    named["description"] = "More"
+    row = await service.update_metadata("a", user_id=user_id, **named)
+    assert {name: getattr(row, name) for name in named} == named
+    assert (row.session_name, row.is_active) == ("100% Ada", True)
+
+    row = await service.update_metadata("a", user_id=user_id, description=None, is_active=False)
+
+    assert (row.description, row.is_active, row.agent_name) == (None, False, "Agent")
+    row = await service.update_metadata("a", user_id=user_id)
+    assert (row.session_name, row.agent_instructions) == ("100% Ada", "Be kind.")
+    theirs = await service.get("a", user_id=stranger_id)
+    assert (theirs.session_name, theirs.agent_name, theirs.is_active) == ("Theirs", None, True)
+    changes: list[dict[str, Any]] = [{}, {"session_name": "Mine now"}]
+    for values in changes:
+        with pytest.raises(NotFoundError):
+            await service.update_metadata("b", user_id=stranger_id, **values)
+    with pytest.raises(ValueError, match="is_active"):
+        await service.update_metadata("a", user_id=user_id, is_active=cast("Any", None))
+    with pytest.raises(ValueError, match="255"):
+        await service.update_metadata("a", user_id=user_id, agent_name="x" * 256)
+
+
+async def test_messages_are_paged(
+    service: AgentSessionService, maker: async_sessionmaker, user_id: UUID, stranger_id: UUID
+) -> None:
+    """The newest page comes first, each oldest first; all of one conversation of one user's."""
+    for session_id, owner, first in (("s", user_id, 0), ("t", user_id, 50), ("s", stranger_id, 80)):
+        await DatabaseSession(session_id, owner, maker).add_items(numbered(first, first + 5))
+
+    async def page(**arguments: Any) -> list[tuple[int, str]]:
+        rows = await service.list_messages("s", user_id=user_id, **arguments)
+        return [(row.position, row.content) for row in rows]
+
+    everything = [(at + 1, f"item {at}") for at in range(5)]
+    assert await page() == everything
+    assert await page(limit=2) == everything[3:]
+    assert await page(limit=2, before=4) == everything[1:3]
+    assert await page(limit=2, before=2) == everything[:1]
+    assert await page(before=1) == await page(limit=0) == []
+    [call, output] = [
+        {"type": "function_call", "call_id": "c", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "sunny"},
+    ]
+    await DatabaseSession("s", user_id, maker).add_items(cast("Any", [call, output]))
+    called, answered = await service.list_messages("s", user_id=str(user_id), limit=2)
+    assert (called.role, called.tool_name, called.tool_call_id) == ("assistant", "weather", "c")
+    assert (answered.role, answered.content, answered.tool_call_id) == ("tool", "sunny", "c")
+    assert answered.created_at >= called.created_at
+
+
+async def test_messages_of_an_empty_conversation(
+    service: AgentSessionService, maker: async_sessionmaker, user_id: UUID, stranger_id: UUID
+) -> None:
+    """None is another thing than no conversation."""
+    await DatabaseSession("s", user_id, maker).update_session_metadata(session_name="A talk")
+
+    assert await service.list_messages("s", user_id=user_id) == []
+    assert await service.list_messages("s", user_id=user_id, limit=0) == []
+    for session_id, owner in (("t", user_id), ("s", stranger_id)):
+        with pytest.raises(NotFoundError):
+            await service.list_messages(session_id, user_id=owner)
+
+
+async def test_a_page_of_messages_is_one_query(
+    service: AgentSessionService, engine: AsyncEngine, maker: async_sessionmaker, user_id: UUID
+) -> None:
+    """Of a long conversation, only the page is read, and of a message not the whole item."""
+    await DatabaseSession("s", user_id, maker).add_items(numbered(0, 300))
+    statements = record(engine)
+
+    assert len(await service.list_messages("s", user_id=user_id)) == 50
+
+    [statement] = statements
+    assert "extra_data" not in statement
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        ({"limit": -1}, ValueError),
+        ({"limit": 2**31}, ValueError),
+        ({"limit": "5"}, TypeError),
+        ({"limit": True}, TypeError),
+        ({"limit": None}, TypeError),
+        ({"offset": -1}, ValueError),
+        ({"offset": 2**70}, ValueError),
+        ({"offset": 1.0}, TypeError),
+        ({"search": "\ud800"}, ValueError),
+        ({"search": "\x00"}, ValueError),
+        ({"search": 7}, TypeError),
+        ({"user_id": "me"}, ValueError),
+        ({"user_id": None}, TypeError),
+    ],
+    ids=str,
+)
+async def test_bad_pages_are_refused(bad: dict[str, Any], error: type[Exception]) -> None:
+    """What no database could be asked is refused in words before one is."""
+    service = AgentSessionService(unconnected())
+    arguments: dict[str, Any] = {"user_id": UUID(int=1), **bad}
+    with pytest.raises(error, match=next(iter(bad))):
+        await service.list_for_user(**arguments)
+    if "limit" in bad or "user_id" in bad:
+        with pytest.raises(error, match=next(iter(bad))):
+            await service.list_messages("s", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("session_id", "error"), [("\ud800", ValueError), ("", ValueError), (7, TypeError)]
+)
+@pytest.mark.parametrize(
+    "method", ["get", "update_metadata", "rename", "deactivate", "delete", "list_messages"]
+)
+async def test_what_is_no_id_is_refused(
+    method: str, session_id: Any, error: type[Exception]
+) -> None:
+    """It is said as at the construction of a session."""
+    call = getattr(AgentSessionService(unconnected()), method)
+    more = ("A talk",) if method == "rename" else ()
+
+    with pytest.raises(error, match="session_id"):
+        await call(session_id, *more, user_id=UUID(int=1))
+
+
+def unconnected() -> AsyncSession:
+    """A session whose database nobody can ask."""
+    return AsyncSession(create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none"))
+
+
+@pytest.mark.usefixtures("talks")
 async def test_a_deleted_conversation_takes_its_messages(
     service: AgentSessionService, user_id: UUID, stranger_id: UUID, maker: async_sessionmaker
 ) -> None:
@@ -136,7 +300,7 @@ async def test_a_deleted_conversation_takes_its_messages(
 
 
 @pytest.mark.usefixtures("talks")
-@pytest.mark.parametrize("method", ["get", "rename", "deactivate", "delete"])
+@pytest.mark.parametrize("method", ["get", "rename", "deactivate", "delete", "list_messages"])
 async def test_a_strangers_conversation_does_not_exist(
     service: AgentSessionService,
     user_id: UUID,
@@ -242,12 +406,7 @@ async def test_a_page_is_one_query(
         ]
         await db.execute(insert(AgentSession), rows)
     await DatabaseSession("0", user_id, maker).add_items(numbered(0, 500))
-    statements: list[str] = []
-    event.listen(
-        engine.sync_engine,
-        "before_cursor_execute",
-        lambda _conn, _cursor, statement, *_: statements.append(statement),
-    )
+    statements = record(engine)
 
     page = await service.list_for_user(user_id)
 

@@ -283,7 +283,7 @@ def test_no_request_is_a_server_error(site: str, tmp_path: Path) -> None:
         [
             *(str(Path(sys.executable).parent / "schemathesis"), "run"),
             *("--header", f"Authorization: Bearer {token}", "--checks", CHECKS),
-            *("--exclude-path", "/logout", "--max-examples", "25", "--seed", "1", "--no-color"),
+            *("--exclude-path", "/logout", "--max-examples", "15", "--seed", "1", "--no-color"),
             *("--report", "har", "--report-har-path", str(report)),
             f"{site}/schema/openapi.json",
         ],

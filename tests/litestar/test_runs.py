@@ -26,6 +26,7 @@ from agents import (
 from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
 from litestar import Litestar
 from litestar.di import Provide
+from litestar.exceptions import InternalServerException
 from litestar.logging import LoggingConfig
 from litestar.plugins import InitPlugin
 from openai import OpenAIError
@@ -47,6 +48,21 @@ if TYPE_CHECKING:
     from litestar.config.app import AppConfig
     from litestar.types import ASGIApp, Receive, Scope, Send
     from sqlalchemy.ext.asyncio import async_sessionmaker
+
+LOUD = LoggingConfig(
+    log_exceptions="always",
+    configure_root_logger=False,
+    handlers={"queue_listener": {"class": "logging.NullHandler"}},  # without its thread
+    loggers={"litestar": {"level": "INFO", "handlers": [], "propagate": True}},
+)
+"""Every exception is logged with its traceback, where the tests see it."""
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> str:
+    """All that was logged, tracebacks included, but for the SDK's own model clients."""
+    ours = [record for record in caplog.records if not record.name.startswith("openai.")]
+    return "\n".join(logging.Formatter("%(name)s %(message)s").format(record) for record in ours)
+
 
 SECRETS = ["sk-very-secret", "my own words"]
 
@@ -75,8 +91,7 @@ ERRORS = [
 async def test_an_error_tells_nothing(
     *,
     client_of: Callable[..., Any],
-    database: str,
-    user_id: UUID,
+    sqlite_database: str,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     error: Exception,
@@ -84,10 +99,9 @@ async def test_an_error_tells_nothing(
     debug: bool,
 ) -> None:
     """Status and a fixed sentence: neither answer nor log has a word of the error's."""
-    log = LoggingConfig(log_exceptions="always", configure_root_logger=False)
-    app = make_app(failing(error), database, logging_config=log)
+    app = make_app(failing(error), sqlite_database, logging_config=LOUD)
     app.debug = debug
-    client = await client_of(app, user_id)
+    client = await client_of(app, uuid4())
 
     with caplog.at_level(logging.INFO):
         plain = await client.post("/agents/sessions/a/chat", json={"message": "my own words"})
@@ -102,8 +116,8 @@ async def test_an_error_tells_nothing(
     kinds = [r.getMessage() for r in caplog.records if r.name == "openai_agents_session"]
     assert len(kinds) == 2
     assert f"session 'a' failed: {type(error).__module__}.{type(error).__name__}" in kinds[0]
-    ours = [r.getMessage() for r in caplog.records if not r.name.startswith("openai.")]
-    everything = [plain.text, streamed.text, *capfd.readouterr(), *ours]
+    assert "Traceback" in logged(caplog)
+    everything = [plain.text, streamed.text, *capfd.readouterr(), logged(caplog)]
     assert not [secret for secret in SECRETS for text in everything if secret in text]
 
 
@@ -224,9 +238,8 @@ async def test_a_broken_database_tells_nothing(
     debug: bool,
 ) -> None:
     """Every route answers 503 in the same words; no log has any of the request's."""
-    log = LoggingConfig(log_exceptions="always", configure_root_logger=False)
     config = SQLAlchemyAsyncConfig(connection_string=database)  # which would show parameters
-    app = make_app(answering("never said"), config, logging_config=log)
+    app = make_app(answering("never said"), config, logging_config=LOUD)
     app.debug = debug
     client = await client_of(app, user_id)
     async with maker() as session, session.begin():
@@ -253,23 +266,29 @@ async def test_a_broken_database_tells_nothing(
         "Deleting session 'a'",
         "The agent's run for session 'a'",
     ]
-    assert secret not in caplog.text + "".join(capfd.readouterr())
+    assert "Traceback" in logged(caplog)
+    assert secret not in logged(caplog) + "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "told"),
     [
-        FileNotFoundError("no such socket, said my own words"),
-        asyncio.TimeoutError("my own words"),
-        type("CannotConnectNowError", (Exception,), {"sqlstate": "57P03"})("my own words"),
+        (FileNotFoundError("no such socket, said my own words"), UnavailableException),
+        (asyncio.TimeoutError("my own words"), UnavailableException),
+        (OperationalError("SELECT 'my own words'", {}, Exception("x")), UnavailableException),
+        (
+            type("CannotConnectNowError", (Exception,), {"sqlstate": "57P03"})("my own words"),
+            UnavailableException,
+        ),
+        (ValueError("my own words"), InternalServerException),
     ],
-    ids=["file", "time", "driver"],
+    ids=["file", "time", "statement", "driver", "mistake"],
 )
-async def test_a_database_that_cannot_be_reached_is_unavailable(
-    error: Exception, caplog: pytest.LogCaptureFixture
+def test_what_a_database_raises_is_the_cause_of_nothing(
+    error: Exception, told: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the event loop or the driver raises is told like SQLAlchemy's errors."""
-    with pytest.raises(UnavailableException) as raised, quietly("Reading"):
+    """What the event loop, the driver and SQLAlchemy raise is told alike, without a word of it."""
+    with pytest.raises(told) as raised, quietly("Reading"):
         raise error
 
     assert raised.value.__cause__ is None
