@@ -6,7 +6,7 @@ package makes. Data lies in a directory of its own, and nothing is left behind.
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import os
 import pwd
 import shutil
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from tests.servers import HOST, free_port, wait_until
+from tests.servers import HOST, ended_with_us, free_port, wait_until
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -50,6 +50,7 @@ class PostgresServer:
         self._owner: dict[str, Any] = {}
         self._directory = Path(tempfile.mkdtemp(prefix="oas-pg-"))
         self._process: subprocess.Popen[Any] | None = None
+        self._guard = contextlib.ExitStack()
         if os.geteuid() == 0:
             account = pwd.getpwnam("postgres")
             self._owner = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
@@ -96,7 +97,8 @@ class PostgresServer:
                 start_new_session=True,  # Ctrl-C is for pytest, which then ends the server
                 **self._owner,
             )
-        atexit.register(self.close)
+        self._guard.close()  # of one that found its port taken
+        self._guard.enter_context(ended_with_us(self._process, self._directory))
         wait_until(self._ready, f"PostgreSQL on port {self.port}")
         return self
 
@@ -111,6 +113,7 @@ class PostgresServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self._guard.close()
 
     def restart(self) -> Self:
         """Stop, and start on the same port with the same data."""
@@ -121,7 +124,6 @@ class PostgresServer:
         """End the server and remove its data."""
         self.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
-        atexit.unregister(self.close)
 
     async def create_database(self) -> str:
         """Make an empty database and return its URL."""
