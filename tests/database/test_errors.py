@@ -99,6 +99,26 @@ async def test_a_position_that_is_taken(
         assert_silent(error)
 
 
+async def test_a_row_that_the_application_forbids(
+    engine: AsyncEngine, maker: async_sessionmaker, user_id: UUID
+) -> None:
+    """PostgreSQL tells its driver the whole row; nobody else is told."""
+    rule = "ALTER TABLE session_message ADD CONSTRAINT short CHECK (length(content) < 9)"
+    if engine.dialect.name == "sqlite":
+        rule = (
+            "CREATE TRIGGER short BEFORE INSERT ON session_message "
+            "WHEN length(new.content) > 8 BEGIN SELECT RAISE(ABORT, 'short'); END"
+        )
+    async with engine.begin() as connection:
+        await connection.execute(text(rule))
+
+    for error in await failures(
+        maker, lambda source: DatabaseSession("s", user_id, source).add_items(ITEMS)
+    ):
+        assert isinstance(error, IntegrityError)
+        assert_silent(error)
+
+
 @pytest.mark.parametrize("name", WRITES)
 @pytest.mark.parametrize("cause", ["no user", "no table"])
 async def test_a_write_that_fails(
