@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         run(options.action, url, getattr(options, "revision", None), options.user_table)
     except (CommandError, RuntimeError, SQLAlchemyError, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        sys.exit(f"{type(error).__name__}: {error}".partition("\n")[0])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from openai_agents_session.database._items import COLUMNS, item_of
-from openai_agents_session.database._statements import PARAMETERS, new_ids
+from openai_agents_session.database._statements import new_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,7 +117,7 @@ class Rows:
             for statement, parameters in batch.runs(rows):
                 await self.connection.exec_driver_sql(statement, parameters)
         else:
-            named = [dict(zip(PARAMETERS, row, strict=True)) for row in rows]
+            named = [dict(zip(batch.names, row, strict=True)) for row in rows]
             await self.connection.execute(self.sql.add, named)
 
     def _is_translated(self) -> bool:

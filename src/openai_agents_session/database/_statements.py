@@ -193,8 +193,9 @@ class Statements:
         names = compiled.positiontup or PARAMETERS
         # More than ours, where a column of the application has a default in Python.
         statement = str(compiled) if set(names) <= set(PARAMETERS) else None
-        places = map(PARAMETERS.index, names if statement else PARAMETERS)
-        batch = Batch(statement, itemgetter(*places), id_of, key_of, time_of)
+        order = tuple(names) if statement else PARAMETERS
+        places = map(PARAMETERS.index, order)
+        batch = Batch(statement, order, itemgetter(*places), id_of, key_of, time_of)
         self._batches[dialect] = batch
         return batch
 
@@ -211,7 +212,9 @@ class Batch:
     """
 
     statement: str | None
-    """None if SQLAlchemy has to run it, with the names of ``PARAMETERS``."""
+    """None if SQLAlchemy has to run it, by the names."""
+    names: tuple[str, ...]
+    """Of a row's values, in their order; a name may be there twice."""
     in_order: Callable[[tuple[Any, ...]], tuple[Any, ...]]
     """Takes the values of ``PARAMETERS`` and returns those of the statement."""
     id_of: Callable[[Any], Any]

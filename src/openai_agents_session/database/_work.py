@@ -90,7 +90,7 @@ class Work:
             running.add_done_callback(lambda _: lock.release())  # given up or not
             return await settle(running)
         except StatementError as error:
-            error.hide_parameters = True  # they are the conversation
+            _hide_words(error)
             raise
 
     async def _in_session(self, session: AsyncSession, unit: Unit[_T], *, writes: bool) -> _T:
@@ -137,7 +137,7 @@ class Work:
         # A connection that the session was given, in a transaction that is the giver's.
         joined = isinstance(bind, Connection) and bind.in_transaction()
         if dialect.name == "sqlite":
-            if writes and isinstance(bind, Connection):  # before SQLAlchemy makes a savepoint
+            if writes and joined:  # before SQLAlchemy makes a savepoint
                 await session.run_sync(lambda _: _begin_immediate(bind))
         elif own and writes and not joined:
             # Whatever the engine's own level is: with AUTOCOMMIT nothing would be atomic, and
@@ -166,6 +166,16 @@ class Work:
                 yield
         else:
             yield
+
+
+def _hide_words(error: StatementError) -> None:
+    """Take the conversation out of an error: parameters, and the row that asyncpg quotes."""
+    error.hide_parameters = True
+    cause: Any = error.orig
+    while cause is not None:
+        if getattr(cause, "detail", None):
+            cause.detail = None
+        cause = cause.__cause__
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -40,7 +40,7 @@ class AgentSessionMixin(_Row):
 
     ``__user_model__`` is the name of the user's class, ``__user_key__`` the table and column
     of its key, ``__message_model__`` the name of the class with ``SessionMessageMixin``. A class
-    with ``__table_args__`` of its own keeps these: ``(*AgentSessionMixin.__table_args__, …)`` in a
+    with ``__table_args__`` of its own keeps these: ``(*super().__table_args__, …)`` in a
     ``declared_attr.directive``.
     """
 

@@ -51,7 +51,8 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
 
     Transactions are as with ``DatabaseSession``: in one that the caller began, writes are
     savepoints and the commit is the caller's; otherwise each call is a transaction of its own.
-    The objects that are returned keep their values after it. No messages are ever loaded.
+    The objects that are returned keep their values after it. No messages are loaded but by
+    ``list_messages``. The AsyncSession needs a bind of its own; ``binds`` alone are not enough.
 
     For an application's own model, give a subclass a ``repository_type`` of that
     ``model_type``.
