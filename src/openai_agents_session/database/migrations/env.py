@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import Any
 
 from advanced_alchemy.types import GUID
 from alembic import context
 from sqlalchemy import Connection, Numeric, engine_from_config, pool
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from openai_agents_session.database._migrate import OPTION
 from openai_agents_session.database.models import Base, User
@@ -58,11 +60,21 @@ async def _run() -> None:
         engine_from_config(section, prefix="sqlalchemy.", poolclass=pool.NullPool, _is_async=True)
     )
     try:
-        async with engine.connect() as connection:
+        async with aclosing(await _connect(engine)) as connection:
             await connection.run_sync(_migrate)
             await connection.commit()
     finally:
         await engine.dispose()
+
+
+async def _connect(engine: AsyncEngine) -> AsyncConnection:
+    try:
+        return await engine.connect()
+    except (SQLAlchemyError, OSError):
+        raise
+    except Exception as error:
+        # SQLAlchemy does not know each of a driver's errors: some of asyncpg's come as they are.
+        raise ConnectionError(f"no connection: {error}") from error
 
 
 asyncio.run(_run())
