@@ -187,7 +187,7 @@ class DatabaseSession(BaseSession):
             description: more about it.
             agent_name: the agent's name, of up to 255 characters.
             agent_instructions: what the agent was told.
-            is_active: whether it goes on; the service lists and cleans up by this.
+            is_active: whether it goes on; the service can list by this.
 
         Raises:
             TypeError: an argument has the wrong type.
