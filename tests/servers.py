@@ -17,6 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,7 +147,34 @@ def sweep(server: Endpoint, prefix: str) -> None:
     assert not immortal, f"tokens without an expiry: {immortal}"
 
 
-class RedisServer(Endpoint):
+class Started(ABC):
+    """What runs for the time of a ``with`` block, and leaves nothing behind if it cannot start."""
+
+    @abstractmethod
+    def start(self) -> Self:
+        """Start, and wait until it is ready."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End it and remove its data."""
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class RedisServer(Endpoint, Started):
     """One server process; ``start`` again after ``stop`` or ``kill`` keeps port and data."""
 
     def __init__(self, name: str = "valkey", *args: str) -> None:
@@ -232,17 +260,6 @@ class RedisServer(Endpoint):
         if self._process is not None:
             self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _choose_ports(self) -> None:
         self.port = free_port()
@@ -351,7 +368,7 @@ class ClusterNode(RedisServer):
         ]
 
 
-class RedisCluster:
+class RedisCluster(Started):
     """Three primaries and three replicas, assembled with cluster commands alone."""
 
     def __init__(self, name: str = "valkey", node_timeout_ms: int = 15000) -> None:
@@ -424,21 +441,6 @@ class RedisCluster:
         """End all nodes."""
         for node in self.nodes:
             node.close()
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Sentinel(RedisServer):

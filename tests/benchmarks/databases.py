@@ -18,13 +18,13 @@ from sqlalchemy import event, insert, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
 from openai_agents_session import AgentSessionService, DatabaseSession
-from openai_agents_session.database import AgentSession, Base, User
+from openai_agents_session.database import AgentSession, Base
 from tests.benchmarks.conversation import conversation, turn
 from tests.benchmarks.measure import figure, medians, table
+from tests.database.conftest import new_user
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
-    from uuid import UUID
 
     from agents import TResponseInputItem
 
@@ -85,7 +85,7 @@ async def run(url: str | None, iterations: int, scale: int = 1) -> str:
 async def _run(url: str, iterations: int, scale: int) -> str:
     async with _tables(url) as engine:
         maker = async_sessionmaker(engine)
-        user_id = await _user(maker)
+        user_id = await new_user(maker)
         contenders: dict[str, Contender] = {
             "ours": DatabaseSession("benchmark", user_id, maker),
             "SDK": SQLAlchemySession("benchmark", engine=engine, create_tables=True),
@@ -124,14 +124,6 @@ async def _tables(url: str) -> AsyncGenerator[AsyncEngine]:
         await engine.dispose()
 
 
-async def _user(maker: async_sessionmaker) -> UUID:
-    async with maker() as db, db.begin():
-        user = User()
-        db.add(user)
-        await db.flush()
-        return user.id
-
-
 async def _measure(
     engine: AsyncEngine,
     contenders: dict[str, Contender],
@@ -168,7 +160,7 @@ async def _listing(
     engine: AsyncEngine, maker: async_sessionmaker, iterations: int, sessions: int, messages: int
 ) -> list[list[str]]:
     """Measure a page of a user's many conversations, with few messages and with many."""
-    user_id = await _user(maker)
+    user_id = await new_user(maker)
     now = datetime.now(timezone.utc)
     keys = [uuid4() for _ in range(sessions)]
     common = {"user_id": user_id, "is_active": True, "created_at": now, "updated_at": now}

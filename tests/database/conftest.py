@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
 from openai_agents_session.database import Base, User
@@ -79,6 +80,17 @@ async def engine(url: str) -> AsyncIterator[AsyncEngine]:
 def maker(engine: AsyncEngine) -> async_sessionmaker:
     """What a server passes to a session."""
     return async_sessionmaker(engine)
+
+
+async def enforce_foreign_keys(engine: AsyncEngine) -> None:
+    """Let SQLite do so, as an application should; PostgreSQL does in any case."""
+    if engine.dialect.name == "sqlite":
+        event.listen(
+            engine.sync_engine,
+            "connect",
+            lambda connection, _: connection.execute("PRAGMA foreign_keys = ON"),
+        )
+        await engine.dispose()  # of connections that were made before
 
 
 async def new_user(maker: async_sessionmaker) -> UUID:

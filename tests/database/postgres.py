@@ -19,11 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from tests.servers import HOST, ended_with_us, free_port, wait_until
+from tests.servers import HOST, Started, ended_with_us, free_port, wait_until
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self
 
 USER = "tester"
@@ -38,7 +36,7 @@ def find_binaries() -> Path | None:
     return newest.parent if newest else None
 
 
-class PostgresServer:
+class PostgresServer(Started):
     """One server process; ``restart`` keeps port and data."""
 
     def __init__(self) -> None:
@@ -154,18 +152,3 @@ class PostgresServer:
             return True
         pg_isready = [str(self._binaries / "pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]
         return subprocess.run(pg_isready, check=False).returncode == 0
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

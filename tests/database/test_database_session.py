@@ -24,7 +24,7 @@ from sqlalchemy.pool import StaticPool
 from openai_agents_session import DatabaseSession
 from openai_agents_session.database import AgentSession, Base, MessageRole, SessionMessage, User
 from tests.contract import SECRET, numbered, user
-from tests.database.conftest import new_user
+from tests.database.conftest import enforce_foreign_keys, new_user
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -111,20 +111,13 @@ async def test_a_user_that_is_not_there_is_an_integrity_error(
     maker: async_sessionmaker, engine: AsyncEngine
 ) -> None:
     """The foreign key is the store's to enforce, and its error reaches the caller."""
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", foreign_keys_on)
-        await engine.dispose()
+    await enforce_foreign_keys(engine)
     session = DatabaseSession("s", uuid4(), maker)
 
     with pytest.raises(IntegrityError):
         await session.add_items(numbered(0, 1))
 
     assert await row_of(maker) is None
-
-
-def foreign_keys_on(connection: Any, _: Any) -> None:
-    """Let SQLite enforce foreign keys, as an application should."""
-    connection.execute("PRAGMA foreign_keys = ON")
 
 
 # --------------------------------------------------------------------- the row

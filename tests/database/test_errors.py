@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import event, text, update
+from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from openai_agents_session import AgentSessionService, DatabaseSession
 from openai_agents_session.database import AgentSession
 from tests.contract import SECRET, numbered, user
+from tests.database.conftest import enforce_foreign_keys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -132,13 +133,7 @@ async def test_a_write_that_fails(
         await without(engine, "session_message" if about_items else "agent_session")
     else:
         owner = uuid4()
-        if engine.dialect.name == "sqlite":
-            event.listen(
-                engine.sync_engine,
-                "connect",
-                lambda connection, _: connection.execute("PRAGMA foreign_keys = ON"),
-            )
-            await engine.dispose()
+        await enforce_foreign_keys(engine)
 
     errors = await failures(
         maker, lambda source: write(DatabaseSession("s", owner, source, **metadata))

@@ -14,7 +14,7 @@ from advanced_alchemy.base import UUIDAuditBase, create_registry, orm_registry
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import event, func, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import (
@@ -40,6 +40,7 @@ from openai_agents_session.database import (
     _statements,
 )
 from tests.contract import HOSTILE_IDS, numbered
+from tests.database.conftest import enforce_foreign_keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -160,12 +161,7 @@ OWN: dict[str, tuple[Any, Any, Any]] = {
 async def empty(url: str) -> AsyncIterator[AsyncEngine]:
     """An engine on a database without tables, where foreign keys are enforced."""
     engine = create_async_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(
-            engine.sync_engine,
-            "connect",
-            lambda connection, _: connection.execute("PRAGMA foreign_keys = ON"),
-        )
+    await enforce_foreign_keys(engine)
     yield engine
     await engine.dispose()
 
@@ -364,13 +360,7 @@ def test_an_application_on_the_common_base() -> None:
 
 async def test_cascades(maker: async_sessionmaker, engine: AsyncEngine, user_id: UUID) -> None:
     """A deleted user takes the conversations, a deleted conversation its messages."""
-    if engine.dialect.name == "sqlite":
-        event.listen(
-            engine.sync_engine,
-            "connect",
-            lambda connection, _: connection.execute("PRAGMA foreign_keys = ON"),
-        )
-        await engine.dispose()
+    await enforce_foreign_keys(engine)
     for name in ("a", "b"):
         await DatabaseSession(name, user_id, maker).add_items(numbered(0, 3))
 

@@ -106,8 +106,9 @@ async def test_a_thousand_batches_and_500_pops_with_every_tenth_answer_lost(
         assert [await lane.get_items() for lane in lanes] == [written[:-POPS]] * lane_count
         assert_popped_once(together, shares, await shared.get_items())
 
-        assert lost_while_writing >= batches * 0.06
-        assert proxy.lost_successes - lost_while_writing >= pops * 0.06
+        # Far below a tenth, since chance may be so unkind to the smaller numbers.
+        assert lost_while_writing >= batches * 0.02
+        assert proxy.lost_successes - lost_while_writing >= pops * 0.02
         if page_bytes == SMALLEST:
             assert len(await pages_of(store.client, store.table)) > batches / 5
 
