@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
-from operator import itemgetter
+from itertools import chain, repeat
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -190,12 +189,11 @@ class Statements:
         compiled = self.add.compile(dialect=dialect)
         processors = [kind.dialect_impl(dialect).bind_processor(dialect) for kind in self._types]
         id_of, key_of, time_of = (one or _unchanged for one in processors)
-        names = compiled.positiontup or PARAMETERS
+        names = tuple(compiled.positiontup or PARAMETERS)
         # More than ours, where a column of the application has a default in Python.
-        statement = str(compiled) if set(names) <= set(PARAMETERS) else None
-        order = tuple(names) if statement else PARAMETERS
-        places = map(PARAMETERS.index, order)
-        batch = Batch(statement, order, itemgetter(*places), id_of, key_of, time_of)
+        known = set(names) <= set(PARAMETERS)
+        statement = str(compiled) if known else None
+        batch = Batch(statement, names if known else PARAMETERS, id_of, key_of, time_of)
         self._batches[dialect] = batch
         return batch
 
@@ -215,8 +213,6 @@ class Batch:
     """None if SQLAlchemy has to run it, by the names."""
     names: tuple[str, ...]
     """Of a row's values, in their order; a name may be there twice."""
-    in_order: Callable[[tuple[Any, ...]], tuple[Any, ...]]
-    """Takes the values of ``PARAMETERS`` and returns those of the statement."""
     id_of: Callable[[Any], Any]
     key_of: Callable[[Any], Any]
     time_of: Callable[[Any], Any]
@@ -229,10 +225,14 @@ class Batch:
             ids: list[Any] = [number.to_bytes(16, "big") for number in numbers]
         else:  # an application's own type of key
             ids = [self.id_of(UUID(int=number)) for number in numbers]
-        return [
-            self.in_order((each, key, now, position, *row))
-            for position, (each, row) in enumerate(zip(ids, texts, strict=True), before + 1)
-        ]
+        columns = {
+            "id": ids,
+            "position": range(before + 1, before + 1 + len(texts)),
+            "key": repeat(key),  # without an end, as the others have one
+            "now": repeat(now),
+            **dict(zip(COLUMNS, zip(*texts, strict=True), strict=True)),
+        }
+        return list(zip(*(columns[name] for name in self.names), strict=False))
 
     def runs(self, rows: list[Any]) -> Iterator[tuple[str, list[Any]]]:
         """Return the statements that insert the rows, each with all of its parameters.
