@@ -47,13 +47,18 @@ def page_bytes(request: pytest.FixtureRequest) -> int:
 
 async def in_each(children: list[Child], do: str, **order: Any) -> list[Any]:
     """Let all children begin once each is ready, and collect their answers."""
-    for child in children:
-        child.order(**order, do="ping")
-    # In threads: moto, if it is that, lives in this process.
-    assert await asyncio.gather(*(asyncio.to_thread(child.answer) for child in children))
+
+    async def answers() -> list[Any]:
+        # In threads: moto, if it is that, lives in this process.
+        return await asyncio.gather(*(asyncio.to_thread(child.answer) for child in children))
+
+    order |= {"do": do, "batches": BATCHES, "padding": PADDING, "together": True}
     for number, child in enumerate(children):
-        child.order(**order, do=do, writer=number, batches=BATCHES, padding=PADDING)
-    return await asyncio.gather(*(asyncio.to_thread(child.answer) for child in children))
+        child.order(**order, writer=number)
+    assert await answers() == [True] * len(children)
+    for child in children:
+        child.order()
+    return await answers()
 
 
 async def test_eight_processes_write(
