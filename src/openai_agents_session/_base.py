@@ -271,11 +271,13 @@ class Pauses:
         """Seconds since the first attempt began."""
         return self._clock() - self._began
 
-    async def wait(self) -> None:
-        """Wait for the next attempt; not at all for the first."""
-        if self._pause:
-            await asyncio.sleep(self._pause * random.random())  # noqa: S311 - no secret
-        self._pause = min(2 * self._pause or self._first, self._longest)
+    async def wait(self) -> bool:
+        """Wait for the next attempt, not at all for the first; return whether it waited."""
+        pause = self._pause
+        self._pause = min(2 * pause or self._first, self._longest)
+        if pause:
+            await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
+        return pause > 0
 
 
 def add_note(error: BaseException, note: str) -> None:

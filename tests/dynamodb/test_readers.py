@@ -1,8 +1,9 @@
-"""A reader that meets a writer sees one state of the conversation, old or new (P2, P6)."""
+"""Who meets a writer sees one state of the conversation, old or new, and gets a turn (P2, P6)."""
 
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from openai_agents_session import DynamoDBSession
 from tests.dynamodb import emulators
 from tests.dynamodb.proxy import behind, delay_until, on
-from tests.dynamodb.writer import SMALLEST, batches_of, named_pages, names_of, pages_of
+from tests.dynamodb.writer import SMALLEST, batches_of, named_pages, names_of, pages_of, pop_all
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -137,3 +138,14 @@ async def test_readers_beside_a_writer(dynamodb_client: Any, table: str) -> None
     assert set(await pages_of(dynamodb_client, table)) == await named_pages(
         dynamodb_client, table, "s"
     )
+
+
+async def test_nobody_waits_for_a_writer_that_never_rests(dynamodb_client: Any, table: str) -> None:
+    """Who was refused and has waited looks again first: what it knew, others have changed."""
+    sessions = [DynamoDBSession("s", dynamodb_client, table) for _ in range(4)]
+    items = batches_of("all", range(60))
+    await sessions[0].add_items(items)
+
+    shares = await asyncio.gather(*map(pop_all, sessions))
+    assert all(shares)
+    assert sorted(names_of(chain.from_iterable(shares))) == sorted(names_of(items))

@@ -200,7 +200,7 @@ class Conversation:
             "attribute_not_exists(#page_of) AND "
             "(attribute_not_exists(#created_at) OR #created_at <= :began)"
         )
-        pauses = Pauses(0.01, 1.0)
+        pauses = Pauses(0.01, 0.25)
         while True:
             await pauses.wait()
             try:
@@ -245,15 +245,16 @@ class Conversation:
     ) -> None:
         """Attempt a write until no other writer comes before it."""
         token = Token.after(head.since if head else 0)
-        pauses = Pauses(0.01, 1.0)
+        pauses = Pauses(0.01, 0.25)
         while True:
-            await pauses.wait()
             try:
                 await attempt(head, token)
-            except SupersededError as exc:
+            except SupersededError as exc:  # noqa: PERF203 - it is what the loop is for
                 if pauses.elapsed > PATIENCE_SECONDS:
                     raise exc.error from None
-                head = exc.head
+                # What the refusal told is good for an attempt at once, and old after a pause:
+                # beside a writer that never rests, it would be refused again and again.
+                head = await self.read() if await pauses.wait() else exc.head
                 if token.stamp <= head.since:
                     token = Token.after(head.since)
             else:
