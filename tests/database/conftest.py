@@ -55,6 +55,16 @@ async def postgres_url(postgres: PostgresServer) -> AsyncIterator[str]:
     await postgres.drop_database(url)
 
 
+@pytest.fixture
+def psycopg_url(postgres_url: str) -> str:
+    """The same, for psycopg; ``postgres_url`` is for asyncpg."""
+    return postgres_url.replace("+asyncpg:", "+psycopg:")
+
+
+each_driver = pytest.mark.parametrize("url", ["sqlite", "postgres", "psycopg"], indirect=True)
+"""For tests of what drivers do in ways of their own."""
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest) -> str:
     """The URL of an empty database of either kind."""

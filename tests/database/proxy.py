@@ -34,7 +34,8 @@ class Request:
     @property
     def commits(self) -> bool:
         """Whether it ends a transaction for good."""
-        return self.messages[5:].startswith(b"COMMIT")  # and not "BEGIN … READ COMMITTED"
+        query = self.messages[5:].lstrip(b"\0")  # before it, the name of a prepared statement
+        return query.startswith(b"COMMIT")  # and not "BEGIN … READ COMMITTED"
 
 
 class PostgresProxy(Proxy):
@@ -59,7 +60,8 @@ class PostgresProxy(Proxy):
     @property
     def url(self) -> str:
         """The URL of the database as seen through the proxy."""
-        return f"{self._start}@{HOST}:{self.port}/{self._database}?ssl=disable"
+        plain = "ssl=disable" if "+asyncpg:" in self._start else "sslmode=disable"
+        return f"{self._start}@{HOST}:{self.port}/{self._database}?{plain}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, _, port = self._server.partition(":")

@@ -1,4 +1,4 @@
-"""The contract on SQLite and PostgreSQL, with a maker and with one AsyncSession."""
+"""The contract on SQLite and PostgreSQL: with makers, with one AsyncSession, with both drivers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from sqlalchemy.ext.asyncio import async_sessionmaker
+    from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 
 class DatabaseContract(SessionContract):
@@ -113,3 +113,36 @@ class TestPostgres(DatabaseContract):
     def stored(self, raw: bytes) -> Any:
         """Return the text of a record."""
         return raw.decode()
+
+
+class TestPsycopg(TestPostgres):
+    """A server, and the other driver."""
+
+    @pytest.fixture
+    def url(self, psycopg_url: str) -> str:
+        return psycopg_url
+
+
+class OneAsyncSession(DatabaseContract):
+    """Sessions that share an AsyncSession, and take turns on it."""
+
+    db: AsyncSession
+
+    @pytest_asyncio.fixture
+    async def store(self, maker: async_sessionmaker, user_id: UUID) -> AsyncIterator[None]:
+        self.maker, self.user_id = maker, user_id
+        async with maker() as self.db:
+            yield
+
+    async def make_session(
+        self, session_id: Any, *, cls: type[Any] | None = None, **options: Any
+    ) -> AnySession:
+        return (cls or self.session_class)(session_id, self.user_id, self.db, **options)
+
+
+class TestSQLiteInOneAsyncSession(OneAsyncSession, TestSQLite):
+    """A file."""
+
+
+class TestPostgresInOneAsyncSession(OneAsyncSession, TestPostgres):
+    """A server."""

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, S
 from openai_agents_session import AgentSessionService, DatabaseSession
 from openai_agents_session.database import AgentSession
 from tests.contract import SECRET, numbered, user
-from tests.database.conftest import enforce_foreign_keys
+from tests.database.conftest import each_driver, enforce_foreign_keys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -82,6 +82,7 @@ async def without(engine: AsyncEngine, table: str) -> None:
         await connection.execute(text(f"ALTER TABLE {table} RENAME TO elsewhere"))
 
 
+@each_driver
 @pytest.mark.parametrize("batch", [1, 30])
 async def test_a_position_that_is_taken(
     maker: async_sessionmaker, user_id: UUID, batch: int
@@ -100,6 +101,7 @@ async def test_a_position_that_is_taken(
         assert_silent(error)
 
 
+@each_driver
 async def test_a_row_that_the_application_forbids(
     engine: AsyncEngine, maker: async_sessionmaker, user_id: UUID
 ) -> None:
@@ -120,6 +122,7 @@ async def test_a_row_that_the_application_forbids(
         assert_silent(error)
 
 
+@each_driver
 @pytest.mark.parametrize("name", WRITES)
 @pytest.mark.parametrize("cause", ["no user", "no table"])
 async def test_a_write_that_fails(

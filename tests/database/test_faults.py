@@ -72,14 +72,20 @@ def nothing(_: Request) -> None:
     return None
 
 
+@pytest.fixture(params=["asyncpg", "psycopg"])
+def url(request: pytest.FixtureRequest, postgres_url: str, psycopg_url: str) -> str:
+    """The URL of an empty database, with one driver or the other."""
+    return postgres_url if request.param == "asyncpg" else psycopg_url
+
+
 @pytest_asyncio.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[PostgresProxy]:
+async def proxy(url: str) -> AsyncIterator[PostgresProxy]:
     """A database with the tables, behind a proxy that makes no faults yet."""
-    engine = create_async_engine(postgres_url)
+    engine = create_async_engine(url)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     await engine.dispose()
-    async with PostgresProxy(postgres_url, nothing) as proxy:
+    async with PostgresProxy(url, nothing) as proxy:
         yield proxy
 
 
@@ -322,10 +328,10 @@ async def test_in_the_callers_transaction_it_is_the_callers_error(
 
 
 async def test_idle_connections_break(
-    session: DatabaseSession, postgres: PostgresServer, postgres_url: str
+    session: DatabaseSession, postgres: PostgresServer, url: str
 ) -> None:
     """After a restart of the server, connections of the pool are made anew, and no error."""
-    engine = create_async_engine(postgres_url, pool_size=3)
+    engine = create_async_engine(url, pool_size=3)
     maker = async_sessionmaker(engine)
     sessions = [DatabaseSession("s", session.user_id, maker) for _ in range(3)]
     await asyncio.gather(*(one.add_items(numbered(0, 1)) for one in sessions))

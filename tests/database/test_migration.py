@@ -261,10 +261,14 @@ def test_a_database_that_is_not_there_is_one_line(postgres_url: str) -> None:
 
 @pytest.mark.parametrize(
     ("url", "said"),
-    [(PASSWORD, "parse SQLAlchemy URL"), (f"nothing://me:{PASSWORD}@host/app", "nothing")],
+    [
+        (PASSWORD, "parse SQLAlchemy URL"),
+        (f"nothing://me:{PASSWORD}@host/app", "nothing"),
+        (f"mysql+aiomysql://me:{PASSWORD}@host/app", "No module named 'aiomysql'"),
+    ],
 )
-def test_a_url_that_is_none_is_one_line(url: str, said: str) -> None:
-    """Whatever it is, it is not repeated."""
+def test_a_url_of_no_use_is_one_line(url: str, said: str) -> None:
+    """What is wrong is said, and the URL is not repeated."""
     assert_one_line(url, said)
 
 

@@ -40,7 +40,7 @@ from openai_agents_session.database import (
     _statements,
 )
 from tests.contract import HOSTILE_IDS, numbered
-from tests.database.conftest import enforce_foreign_keys
+from tests.database.conftest import each_driver, enforce_foreign_keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -166,6 +166,7 @@ async def empty(url: str) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
+@each_driver
 @pytest.mark.parametrize("name", OWN)
 async def test_an_applications_own_models(empty: AsyncEngine, name: str) -> None:
     """On its own base and with its own users, everything works as with the shipped models."""
@@ -195,6 +196,7 @@ async def test_an_applications_own_models(empty: AsyncEngine, name: str) -> None
         assert await db.scalar(select(func.count()).select_from(session_model)) == 0
 
 
+@each_driver
 async def test_a_service_of_an_applications_own_model(empty: AsyncEngine) -> None:
     """A repository of the model is all that a service needs."""
     async with empty.begin() as connection:
@@ -424,6 +426,7 @@ def test_what_is_no_model_is_refused(bad: Any, error: type[Exception]) -> None:
         DatabaseSession("s", UUID(int=1), async_sessionmaker(), session_model=bad)
 
 
+@each_driver
 async def test_a_column_of_the_application_has_its_default(url: str) -> None:
     """A batch stores what the model gives a column that this library does not know."""
     engine = create_async_engine(url)
@@ -445,6 +448,7 @@ async def test_a_column_of_the_application_has_its_default(url: str) -> None:
     await engine.dispose()
 
 
+@each_driver
 @pytest.mark.parametrize("count", [1, 24, 25, 26, 77])
 async def test_a_batch_of_any_size(maker: async_sessionmaker, user_id: UUID, count: int) -> None:
     """However many rows a statement takes: all are there once, and their keys are in order."""

@@ -31,7 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit("--url or the environment variable DATABASE_URL must name the database")
     try:
         run(options.action, url, getattr(options, "revision", None), options.user_table)
-    except (CommandError, RuntimeError, SQLAlchemyError, OSError) as error:
+    # A driver that is not installed is none of SQLAlchemy's errors.
+    except (CommandError, RuntimeError, SQLAlchemyError, OSError, ModuleNotFoundError) as error:
         sys.exit(f"{type(error).__name__}: {error}".partition("\n")[0])
 
 

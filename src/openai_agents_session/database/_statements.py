@@ -189,9 +189,9 @@ class Statements:
         compiled = self.add.compile(dialect=dialect)
         processors = [kind.dialect_impl(dialect).bind_processor(dialect) for kind in self._types]
         id_of, key_of, time_of = (one or _unchanged for one in processors)
-        names = tuple(compiled.positiontup or PARAMETERS)
+        names = tuple(compiled.positiontup or ())  # none with psycopg, whose parameters have names
         # More than ours, where a column of the application has a default in Python.
-        known = set(names) <= set(PARAMETERS)
+        known = bool(names) and set(names) <= set(PARAMETERS)
         statement = str(compiled) if known else None
         batch = Batch(statement, names if known else PARAMETERS, id_of, key_of, time_of)
         self._batches[dialect] = batch

@@ -169,13 +169,38 @@ class Work:
 
 
 def _hide_words(error: StatementError) -> None:
-    """Take the conversation out of an error: parameters, and the row that asyncpg quotes."""
+    """Take the conversation out of an error: parameters, and the row that PostgreSQL quotes.
+
+    asyncpg keeps that row apart, but SQLAlchemy 2.0 puts it into its own messages, and psycopg
+    has it both apart and in its message.
+    """
     error.hide_parameters = True
+    chain: list[Any] = [error]
     cause: Any = error.orig
     while cause is not None:
-        if getattr(cause, "detail", None):
-            cause.detail = None
+        chain.append(cause)
         cause = cause.__cause__
+    rows = [row for row in map(_quoted_row, chain) if row]
+    for one in chain:
+        one.args = tuple(_without(rows, part) for part in one.args)
+        if isinstance(getattr(one, "detail", None), str):
+            one.detail = None
+
+
+def _quoted_row(error: Any) -> str | None:
+    """Return what asyncpg or psycopg has of PostgreSQL's details; StatementError has a list."""
+    detail = getattr(error, "detail", None)
+    if isinstance(detail, str):
+        return detail
+    found: str | None = getattr(getattr(error, "diag", None), "message_detail", None)
+    return found
+
+
+def _without(rows: list[str], part: Any) -> Any:
+    if isinstance(part, str):
+        for row in rows:
+            part = part.replace(row, "(hidden)")
+    return part
 
 
 def _begin_immediate(connection: Connection) -> None:
