@@ -6,6 +6,7 @@ xdist worker has its own). With ``CI`` set, a server that is missing fails its t
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import uuid
@@ -47,6 +48,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if REDIS_TESTS in item.path.parents:
             item.add_marker(pytest.mark.redis)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported out of garbage collections, which take a seventh of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", params=BINARIES)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests, on a port that nobody else holds.
+"""A real PostgreSQL for the tests, 15 or newer, on a port that nobody else holds.
 
 PostgreSQL refuses to run as root; there it runs as the user ``postgres``, which Debian's
 package makes. Data lies in a directory of its own, and nothing is left behind.
@@ -126,7 +126,8 @@ class PostgresServer(Started):
     async def create_database(self) -> str:
         """Make an empty database and return its URL."""
         name = f"test_{uuid.uuid4().hex}"
-        await self._run(f"CREATE DATABASE {name}")
+        # Copying files takes half the time of writing them to the log, PostgreSQL's default.
+        await self._run(f"CREATE DATABASE {name} STRATEGY file_copy")
         return self.url(name)
 
     async def drop_database(self, url: str) -> None:
