@@ -456,8 +456,9 @@ def test_an_address_without_a_conversation_is_a_new_one(
 ) -> None:
     """The page asks for none that no path can name."""
     page = Page(browser)
-    browser.get(f"{site}/#{address}")
-    page.enter(BOB, "login")
+    with logged_in(site, BOB):
+        browser.get(f"{site}/#{address}")
+        page.enter(BOB, "login")
 
     page.say("Hi")
 

@@ -350,7 +350,9 @@ class Server(uvicorn.Server):
 @asynccontextmanager
 async def serving(app: ASGIApp, user: UUID) -> AsyncGenerator[httpx.AsyncClient]:
     """A real server, and a client of it."""
-    server = Server(uvicorn.Config(app, port=free_port(), log_config=None, lifespan="on"))
+    # Older releases bring a deprecated WebSocket protocol along, which nobody speaks here.
+    config = uvicorn.Config(app, port=free_port(), log_config=None, lifespan="on", ws="none")
+    server = Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:
         assert not task.done()
