@@ -196,7 +196,7 @@ async def main(url: str, table: str, layout: str) -> None:
     if layout == "single":
         make: Any = SingleItem
     else:
-        from openai_agents_session import DynamoDBSession as make  # noqa: PLC0415, N813  # or not
+        from openai_agents_session import DynamoDBSession as make  # noqa: PLC0415, N813 - one contender of two
     options = {
         "region_name": REGION,
         "endpoint_url": url,

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from tests.database.postgres import PostgresServer
 
+pytestmark = pytest.mark.parametrize("url", ["postgres", "psycopg"], indirect=True)
+
 AWAY = (OSError, DBAPIError, asyncpg.PostgresConnectionError)
 """What drivers raise where there is no server, or none any more."""
 OPERATIONS: dict[str, Callable[[DatabaseSession], Awaitable[Any]]] = {
@@ -70,12 +72,6 @@ def fault_at(number: int, fault: Fault) -> Callable[[Request], Any]:
 
 def nothing(_: Request) -> None:
     return None
-
-
-@pytest.fixture(params=["asyncpg", "psycopg"])
-def url(request: pytest.FixtureRequest, postgres_url: str, psycopg_url: str) -> str:
-    """The URL of an empty database, with one driver or the other."""
-    return postgres_url if request.param == "asyncpg" else psycopg_url
 
 
 @pytest_asyncio.fixture

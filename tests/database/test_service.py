@@ -91,9 +91,18 @@ async def test_a_page_is_newest_first(
 @pytest.mark.usefixtures("talks")
 @pytest.mark.parametrize(
     ("search", "found"),
-    [("ada", ["a"]), ("BOB", ["b"]), ("%", ["a"]), ("_", ["b"]), ("\\", []), ("", ["c", "b", "a"]),
-     ("0%", ["a"]), ("x", []), ("'", [])],
-)  # fmt: skip
+    [
+        ("ada", ["a"]),
+        ("BOB", ["b"]),
+        ("%", ["a"]),
+        ("_", ["b"]),
+        ("\\", []),
+        ("", ["c", "b", "a"]),
+        ("0%", ["a"]),
+        ("x", []),
+        ("'", []),
+    ],
+)
 async def test_search_takes_text_for_text(
     service: AgentSessionService, user_id: UUID, search: str, found: list[str]
 ) -> None:

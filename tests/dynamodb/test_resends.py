@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb import _conversation, _head, _updates
+from openai_agents_session.dynamodb import _head, _updates
 from tests.dynamodb import emulators
 from tests.dynamodb.proxy import behind, lose_answer_at, on
 from tests.dynamodb.writer import SMALLEST, batch_of, batches_of, item, pages_of
@@ -76,14 +76,14 @@ def neighbour(dynamodb_client: Any, table: str) -> DynamoDBSession:
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens are dropped after a handful of writes, and not a thousand."""
     monkeypatch.setattr(_head, "REMEMBERED_WRITES", 4)
-    monkeypatch.setattr(_conversation, "STALE_WRITES", 2)
+    monkeypatch.setattr(_head, "STALE_WRITES", 2)
 
 
 @pytest.fixture
 def short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens are dropped at once, by their age."""
     monkeypatch.setattr(_head, "REMEMBERED_SECONDS", -2)
-    monkeypatch.setattr(_conversation, "STALE_WRITES", 0)
+    monkeypatch.setattr(_head, "STALE_WRITES", 0)
 
 
 def assert_doubt(result: Held) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from openai_agents_session.database._items import COLUMNS, item_of
-from openai_agents_session.database._statements import new_ids
+from openai_agents_session.database._statements import KEYS_AT_ONCE, new_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from openai_agents_session.database._attempts import Transaction
     from openai_agents_session.database._items import Texts
     from openai_agents_session.database._statements import Statements
-
-_CHUNK = 500
-"""Keys in one statement: SQLite of old takes 999 parameters."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +136,8 @@ class Rows:
 
     async def remove(self, key: Any, keys: list[Any]) -> None:
         """Remove these messages."""
-        for start in range(0, len(keys), _CHUNK):
-            chunk = {"key": key, "keys": keys[start : start + _CHUNK]}
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            chunk = {"key": key, "keys": keys[start : start + KEYS_AT_ONCE]}
             await self.connection.execute(self.sql.remove, chunk)
         if keys:
             self.transaction.agrees = partial(self._has_not, keys[-1])

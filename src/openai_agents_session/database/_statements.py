@@ -198,8 +198,11 @@ class Statements:
         return batch
 
 
-_AT_ONCE = 25
+_ROWS_AT_ONCE = 25
 """Rows that one statement inserts: SQLite of old takes 999 parameters."""
+
+KEYS_AT_ONCE = 500
+"""Keys that one statement asks for, for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -240,12 +243,12 @@ class Batch:
         A step of SQLite costs about as much as a row, so most statements insert several.
         """
         statement = self.statement or ""
-        even = len(rows) - len(rows) % _AT_ONCE
+        even = len(rows) - len(rows) % _ROWS_AT_ONCE
         if even:
             more = statement[statement.rindex(_VALUES) + len(_VALUES) :]
-            starts = range(0, even, _AT_ONCE)
-            together = [tuple(chain(*rows[start : start + _AT_ONCE])) for start in starts]
-            yield statement + f", {more}" * (_AT_ONCE - 1), together
+            starts = range(0, even, _ROWS_AT_ONCE)
+            together = [tuple(chain(*rows[start : start + _ROWS_AT_ONCE])) for start in starts]
+            yield statement + f", {more}" * (_ROWS_AT_ONCE - 1), together
         if rows[even:]:
             yield statement, rows[even:]
 

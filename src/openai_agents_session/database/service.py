@@ -20,7 +20,7 @@ from openai_agents_session.database._checks import (
     checked_user_id,
 )
 from openai_agents_session.database._session import DatabaseSession
-from openai_agents_session.database._statements import tables_of
+from openai_agents_session.database._statements import KEYS_AT_ONCE, tables_of
 from openai_agents_session.database._work import Work
 from openai_agents_session.database.models import AgentSession
 
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Row, Select
 
 _NOT_FOUND = "there is no such conversation"
-
-_CHUNK = 500
-"""Keys in one statement: SQLite of old takes 999 parameters."""
 
 
 class AgentSessionRepository(SQLAlchemyAsyncRepository[AgentSession]):
@@ -138,13 +135,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         search: str | None = None,
     ) -> int:
         """Return how many conversations ``list_for_user`` has in all; 0 where there are none."""
-        conditions = self._matching(user_id, is_active, search)
-        query = select(func.count()).select_from(self._model).where(*conditions)
-
-        async def unit(transaction: Transaction) -> int:
-            return await transaction.connection.scalar(query) or 0
-
-        return await self._work.read(unit)
+        return await self._count(self._matching(user_id, is_active, search))
 
     async def get(  # ty: ignore[incompatible-method-override] - one without a user must not be had
         self, session_id: str, *, user_id: UUID | str | Any
@@ -317,7 +308,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         conditions = [self._model.updated_at < before]
         if user_id is not None:
             conditions.append(self._model.user_id == checked_user_id(self._model, user_id))
-        return await self._delete(conditions, dry_run=dry_run)
+        return await (self._count(conditions) if dry_run else self._delete(conditions))
 
     @property
     def _db_session(self) -> Any:
@@ -375,9 +366,16 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
 
         return await self._work.write(unit)
 
-    async def _delete(self, conditions: list[ColumnElement[bool]], *, dry_run: bool = False) -> int:
+    async def _count(self, conditions: list[ColumnElement[bool]]) -> int:
+        query = select(func.count()).select_from(self._model).where(*conditions)
+
+        async def unit(transaction: Transaction) -> int:
+            return await transaction.connection.scalar(query) or 0
+
+        return await self._work.read(unit)
+
+    async def _delete(self, conditions: list[ColumnElement[bool]]) -> int:
         sessions, messages = tables_of(self._model)
-        count = select(func.count()).select_from(self._model).where(*conditions)
         # Locked, so that one that is written to meanwhile is looked at again and may stay; and
         # in one order, so that two of these do not wait for each other.
         chosen = select(sessions.c.id).where(*conditions).order_by(sessions.c.id).with_for_update()
@@ -387,8 +385,8 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             keys = (await connection.scalars(chosen)).all()
             if keys and transaction.dialect.name == "postgresql":
                 transaction.number = await connection.scalar(select(NUMBER))
-            for start in range(0, len(keys), _CHUNK):
-                chunk = keys[start : start + _CHUNK]
+            for start in range(0, len(keys), KEYS_AT_ONCE):
+                chunk = keys[start : start + KEYS_AT_ONCE]
                 # Messages first: SQLite cascades only where foreign keys are switched on.
                 await connection.execute(
                     delete(messages).where(messages.c.agent_session_id.in_(chunk))
@@ -396,7 +394,4 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
                 await connection.execute(delete(sessions).where(sessions.c.id.in_(chunk)))
             return len(keys)
 
-        async def counting(transaction: Transaction) -> int:
-            return await transaction.connection.scalar(count) or 0
-
-        return await (self._work.read(counting) if dry_run else self._work.write(unit))
+        return await self._work.write(unit)

@@ -27,7 +27,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from openai_agents_session._base import Pauses, add_note
 from openai_agents_session.dynamodb._calls import PATIENCE_SECONDS, ConditionFailedError
 from openai_agents_session.dynamodb._head import (
-    STALE_WRITES,
     Attribute,
     Change,
     Head,
@@ -144,7 +143,7 @@ class Conversation:
             head = head and head.as_of_now()
             ttl = self._expiry()
             taken = head is None or takes(head, size, self._page_bytes, ttl)
-            if head and (not taken or _outworn(head) >= STALE_WRITES):
+            if head and (not taken or head.outworn):
                 await self._commit(head, self._appended(head, records), token)
                 return
             start = getrandbits(48)
@@ -397,9 +396,3 @@ class Conversation:
 
     def _expiry(self) -> int | None:
         return None if self._ttl is None else int(time.time()) + self._ttl
-
-
-def _outworn(head: Head) -> int:
-    if len(head.writes) < STALE_WRITES:
-        return 0
-    return len(head.writes) - len(remembered(head.writes, 0)[0])

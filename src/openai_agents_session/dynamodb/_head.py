@@ -172,6 +172,14 @@ class Head:
         """How many records the conversation has."""
         return len(self.records) + sum(page.count for page in self.pages)
 
+    @property
+    def outworn(self) -> bool:
+        """Whether so many of its tokens are not worth keeping that an append should drop them."""
+        if len(self.writes) < STALE_WRITES:
+            return False
+        kept, _ = remembered(self.writes, 0)
+        return len(self.writes) - len(kept) >= STALE_WRITES
+
 
 @dataclass(frozen=True)
 class Window:
