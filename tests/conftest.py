@@ -43,11 +43,20 @@ def pytest_xdist_auto_num_workers() -> int:
     return (cores or 1) * 3 // 2
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies under ``tests/redis``, so that ``-m redis`` selects it."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let ``--slow`` ask for all of it."""
+    parser.addoption("--slow", action="store_true", help="run what is marked as slow, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what lies under ``tests/redis``, and leave out what is slow unless it is asked for."""
     for item in items:
         if REDIS_TESTS in item.path.parents:
             item.add_marker(pytest.mark.redis)
+    if not config.getoption("--slow"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
 
 def pytest_collection_finish() -> None:
