@@ -281,6 +281,7 @@ class SessionContract:
     leaves_expiry: ClassVar[bool] = True  # without a ttl, keeps an expiry set by others
     vanishes: ClassVar[bool] = True  # of an emptied conversation nothing is left
     keeps_unreadable: ClassVar[bool] = True  # warns of records it cannot read, keeps them
+    settles: ClassVar[bool] = True  # a write that has begun is done before a cancellation
     manages_client: ClassVar[bool] = True  # ping, an awaitable close, ``async with``
 
     # The class that make_session builds; some tests derive from it.
@@ -1160,6 +1161,33 @@ class SessionContract:
         assert await session.get_items() == now
         assert await session.pop_item() == now[-1]
 
+    @requires("settles")
+    @pytest.mark.parametrize("write", ["add", "pop", "replace", "clear"])
+    async def test_write_under_way_is_done_before_the_event_loop_ends(
+        self, session: AnySession, write: str
+    ) -> None:
+        """At its end asyncio.run cancels all tasks: a write that has begun is done by then."""
+        writes: dict[str, tuple[Callable[[AnySession], Any], list[Any]]] = {
+            "add": (lambda session: session.add_items(numbered(3, 9)), numbered(0, 9)),
+            "pop": (lambda session: session.pop_item(), numbered(0, 2)),
+            "replace": (lambda session: session.replace_items(numbered(5, 6)), numbered(5, 6)),
+            "clear": (lambda session: session.clear_session(), []),
+        }
+        operation, after = writes[write]
+        own = asyncio.all_tasks()
+        for steps in (1, 2, 4, 7, 11, 16, 22):
+            await session.replace_items(numbered(0, 3))
+            writing = asyncio.ensure_future(operation(session))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+
+            ending = asyncio.all_tasks() - own
+            for task in ending:
+                task.cancel()
+            await asyncio.wait({writing, *ending})
+
+            assert await session.get_items() == after, steps
+
     # ----------------------------------------------- P11, P13: arguments and ids
 
     @requires("validates")
@@ -1223,9 +1251,7 @@ class SessionContract:
         assert isinstance(session, SessionABC)
         assert isinstance(session, Session)
         assert session.session_id == session_id
-        assert session.session_settings is None or isinstance(
-            session.session_settings, SessionSettings
-        )
+        assert session.session_settings == SessionSettings()
 
     @pytest.mark.parametrize("name", PROBED)
     async def test_session_claims_no_more_than_it_can(self, session: AnySession, name: str) -> None:

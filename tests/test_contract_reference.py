@@ -26,6 +26,7 @@ class TestReference(SessionContract):
     replaces = False
     expires = False
     keeps_unreadable = False  # a pop drops them, without a word
+    settles = False  # asyncio.run cancels what it shields
     manages_client = False  # no ping; close is not awaitable
 
     @pytest_asyncio.fixture

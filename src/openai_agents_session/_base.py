@@ -7,17 +7,19 @@ import logging
 import random
 import sys
 from abc import abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agents.memory import SessionABC
+from agents.memory import SessionABC, SessionSettings
 from agents.memory.session_settings import coerce_session_settings
+from anyio import CancelScope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-    from agents import SessionSettings, TResponseInputItem
+    from agents import TResponseInputItem
     from typing_extensions import Self
 
 MAX_TTL = 10**10
@@ -30,7 +32,13 @@ SETTLE_SECONDS = 5.0
 """How long a cancelled caller waits at most for a write that it had begun."""
 
 GIVE_UP_SECONDS = 1.0
-"""How long a write that is given up may take to end."""
+"""How much of that is for a write to end that is given up."""
+
+RESEND_SECONDS = 1.0
+"""After how much of it a write that can send its request again does so."""
+
+_carried: set[asyncio.Future[Any]] = set()
+"""The writes that are carried to their outcome."""
 
 _given_up: set[asyncio.Future[Any]] = set()
 """The event loop alone would forget a task that nobody waits for."""
@@ -47,16 +55,18 @@ class BaseSession(SessionABC):
 
     Args:
         session_id: names the conversation; any non-empty text.
-        session_settings: the SDK's ``SessionSettings`` or a dict of its fields.
+        session_settings: the SDK's ``SessionSettings`` or a dict of its fields; None stands
+            for ``SessionSettings()``, which limits nothing.
     """
 
     def __init__(
         self, session_id: str, session_settings: SessionSettings | dict[str, Any] | None
     ) -> None:
         self.session_id = checked_session_id(session_id)
-        # The SDK's Runner calls methods of the settings, so a dict must not stay one.
-        self.session_settings = (
-            None if session_settings is None else coerce_session_settings(session_settings)
+        # The SDK's Runner calls methods of the settings, so a dict must not stay one. Its own
+        # sessions have settings where none are given.
+        self.session_settings = coerce_session_settings(
+            SessionSettings() if session_settings is None else session_settings
         )
 
     @abstractmethod
@@ -203,16 +213,25 @@ def checked_ttl(name: str, ttl: int | None) -> int | None:
     return ttl
 
 
-async def settle(write: Awaitable[_T], cancellation: asyncio.CancelledError | None = None) -> _T:
+async def settle(
+    write: Awaitable[_T],
+    cancellation: asyncio.CancelledError | None = None,
+    *,
+    resends: bool = False,
+) -> _T:
     """Run a write to its outcome before a cancellation of the caller is delivered.
 
-    A store that hangs does not hold the caller for ever: ``SETTLE_SECONDS`` after
-    the cancellation the write is given up, and its outcome stays unknown. One that does not
-    even end then, such as a thread that waits for a lock, is left to itself.
+    That holds at the end of ``asyncio.run`` too, which cancels all tasks. A store that hangs
+    does not hold the caller for ever: ``SETTLE_SECONDS`` after the cancellation, at the
+    latest, the write is given up, and its outcome stays unknown. One that does not even end
+    then, such as a thread that waits for a lock, is left to itself.
 
     Args:
         write: what to run.
         cancellation: one that has arrived already; it is raised in any case.
+        resends: whether the write sends its request again when it is cancelled and
+            ``is_carried``. Where the end of ``asyncio.run`` has cancelled a task of the
+            client library, the first request may never be answered.
 
     Returns:
         What the write returns.
@@ -220,29 +239,58 @@ async def settle(write: Awaitable[_T], cancellation: asyncio.CancelledError | No
     Raises:
         asyncio.CancelledError: the caller was cancelled, before or meanwhile.
     """
-    clock = asyncio.get_running_loop().time
     task = asyncio.ensure_future(write)
-    deadline = None if cancellation is None else clock() + SETTLE_SECONDS
-    while not task.done():
-        left = None if deadline is None else deadline - clock()
-        if left is not None and left <= 0:
-            if task in _given_up:
-                break
+    # asyncio.run cancels the tasks that are registered, and waits for them: so it waits for the
+    # caller, which waits for this one (Python's documentation, "Extending asyncio").
+    asyncio.tasks._unregister_task(task)
+    _carried.add(task)
+    task.add_done_callback(_carried.discard)
+    if cancellation is None:
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as exc:
+            cancellation = exc
+    if cancellation is None:
+        return task.result()
+    with CancelScope(shield=True):  # anyio cancels again in every turn of the event loop
+        left = SETTLE_SECONDS - GIVE_UP_SECONDS
+        if resends and not await _is_done(task, RESEND_SECONDS):
+            task.cancel()
+            left -= RESEND_SECONDS
+        if not await _is_done(task, left):
+            _carried.discard(task)
             _given_up.add(task)
             task.add_done_callback(_forget)
             task.cancel()
-            left = GIVE_UP_SECONDS
-            deadline = clock() + left
-        try:
-            await asyncio.wait({task}, timeout=left)
-        except asyncio.CancelledError as exc:
-            if cancellation is None:
-                cancellation, deadline = exc, clock() + SETTLE_SECONDS
-    if cancellation is None:
-        return task.result()
+            await _is_done(task, GIVE_UP_SECONDS)
     if task.done():
         _forget(task)
     raise cancellation
+
+
+def is_carried() -> bool:
+    """Whether this task is a write that is carried to its outcome.
+
+    A cancellation in it does not mean that the write is to end, and counts as handled when
+    this was asked.
+    """
+    task = asyncio.current_task()
+    if task not in _carried:
+        return False
+    if sys.version_info >= (3, 11):
+        while task.cancelling():
+            task.uncancel()
+    return True
+
+
+async def _is_done(task: asyncio.Future[Any], seconds: float) -> bool:
+    """Wait for a task that long, whatever else is cancelled; return whether it is done."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + seconds
+    while not task.done() and (left := end - clock()) > 0:
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task}, timeout=left)
+    return task.done()
 
 
 def _forget(task: asyncio.Future[Any]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from openai_agents_session import DynamoDBSession, _base
-from openai_agents_session.dynamodb import _session
+from openai_agents_session.dynamodb import _calls, _session
 from tests.dynamodb import emulators
 from tests.dynamodb.emulators import create_client
 from tests.dynamodb.proxy import HANG, behind, delay_answer_until, from_the, on
@@ -146,12 +146,14 @@ async def test_cancelled_at_every_await(
     observed: list[DynamoDBSession] = []
     wrapped: list[CancelledAt] = []
 
-    async def settle(write: Awaitable[T]) -> T:
+    async def settle(write: Awaitable[T], **options: Any) -> T:
         caller = asyncio.current_task() if carried else None
         wrapped.append(CancelledAt(number, write, caller))
-        return await _base.settle(wrapped[-1])
+        return await _base.settle(wrapped[-1], **options)
 
     monkeypatch.setattr(_session, "settle", settle)
+    if not carried:
+        monkeypatch.setattr(_calls, "is_carried", lambda: False)
     for number in range(MOST_STEPS):
         observed.append(DynamoDBSession(f"s-{number}", dynamodb_client, table, page_bytes=SMALLEST))
         observer = observed[-1]

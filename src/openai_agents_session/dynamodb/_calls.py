@@ -12,7 +12,7 @@ from aiobotocore.client import AioBaseClient
 from aiobotocore.session import ClientCreatorContext
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
-from openai_agents_session._base import RETRY_SECONDS, Pauses, add_note
+from openai_agents_session._base import RETRY_SECONDS, Pauses, add_note, is_carried
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -143,8 +143,12 @@ class Table:
                 status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
                 if code not in _THROTTLED and status < _SERVER_ERROR:
                     raise
-                error: Exception = exc
+                error: BaseException = exc
             except _LOST as exc:
+                error = exc
+            except asyncio.CancelledError as exc:
+                if not is_carried():
+                    raise
                 error = exc
             end = end or pauses.elapsed + RETRY_SECONDS
             if pauses.elapsed > end:

@@ -115,7 +115,7 @@ class DynamoDBSession(BaseSession):
         """
         records = _records_of(items)
         if records:
-            await settle(self._conversation.append(records))
+            await settle(self._conversation.append(records), resends=True)
 
     async def pop_item(self) -> TResponseInputItem | None:
         """Remove and return the newest item; it goes to exactly one caller.
@@ -144,7 +144,7 @@ class DynamoDBSession(BaseSession):
                 return Change(window, rest, removed=index)
             return self._conversation.packed(window, rest)
 
-        await settle(self._conversation.change(without_newest))
+        await settle(self._conversation.change(without_newest), resends=True)
         return popped
 
     async def clear_session(self) -> None:
@@ -154,7 +154,7 @@ class DynamoDBSession(BaseSession):
             botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: as botocore
                 raises it.
         """
-        await settle(self._conversation.clear())
+        await settle(self._conversation.clear(), resends=True)
 
     async def replace_items(self, items: list[TResponseInputItem]) -> None:
         """Put a batch in the place of the whole conversation, in one atomic step.
@@ -174,7 +174,7 @@ class DynamoDBSession(BaseSession):
                 return None
             return self._conversation.packed(Window(0, head.records), records)
 
-        await settle(self._conversation.change(replaced))
+        await settle(self._conversation.change(replaced), resends=True)
 
     async def ping(self) -> bool:
         """Return whether DynamoDB answers and the table is there.
@@ -221,7 +221,7 @@ class DynamoDBSession(BaseSession):
                 pruned = _prunable(whole.records[:end], prune_prefix)
                 if pruned:
                     change = conversation.packed(whole, whole.records[pruned:end] + new)
-            return await settle(conversation.swap(head, change))
+            return await settle(conversation.swap(head, change), resends=True)
 
         complete = head.count <= limit
         return CompactionSnapshot(cast("list[TResponseInputItem]", items), complete, replace_suffix)
