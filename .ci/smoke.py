@@ -23,7 +23,6 @@ BACKENDS = {
     "RedisSession": "redis",
     "DynamoDBSession": "dynamodb",
     "DatabaseSession": "database",
-    "AgentSessionService": "database",
 }
 ALSO = {"litestar": ("database",), "all": ("redis", "dynamodb", "database", "litestar")}
 """What else an extra installs."""
@@ -45,6 +44,9 @@ def main(extra: str) -> None:
     for name, needed in BACKENDS.items():
         if needed not in installed:
             refused(name, needed, lambda name=name: getattr(package, name))
+            refused(
+                name, needed, lambda needed=needed: import_module(f"{package.__name__}.{needed}")
+            )
         elif needed == "redis":
             session = package.RedisSession.from_url("smoke", "redis://localhost:6379", ttl=60)
             scripts = sorted(path.name for path in (root / "lua").iterdir())

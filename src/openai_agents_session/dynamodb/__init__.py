@@ -30,8 +30,14 @@ they are, and take this form with the first write.
 
 from __future__ import annotations
 
-from openai_agents_session.dynamodb._orphans import remove_orphaned_pages
-from openai_agents_session.dynamodb._session import DynamoDBSession
-from openai_agents_session.dynamodb._setup import create_table_if_not_exists
+from openai_agents_session._extras import explain_missing
+
+try:
+    from openai_agents_session.dynamodb._orphans import remove_orphaned_pages
+    from openai_agents_session.dynamodb._session import DynamoDBSession
+    from openai_agents_session.dynamodb._setup import create_table_if_not_exists
+except ModuleNotFoundError as exc:
+    explain_missing(exc, "DynamoDBSession", "dynamodb", "aiobotocore")
+    raise
 
 __all__ = ["DynamoDBSession", "create_table_if_not_exists", "remove_orphaned_pages"]

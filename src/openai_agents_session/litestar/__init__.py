@@ -14,7 +14,7 @@ nothing that is in a request's path, query or body.
 
 from __future__ import annotations
 
-import sys
+from openai_agents_session._extras import explain_missing
 
 try:
     from openai_agents_session.litestar._controller import AgentController
@@ -29,15 +29,15 @@ try:
         MessageRead,
     )
 except ModuleNotFoundError as exc:
-    # Only what the extra installs and is not there: any other failure keeps its own words.
-    missing = (exc.name or "").partition(".")[0]
-    if missing not in {"litestar", "advanced_alchemy", "sqlalchemy"} or sys.modules.get(missing):
-        raise
-    raise ImportError(
-        "openai_agents_session.litestar requires the 'litestar' extra. "
-        "Install it with: pip install 'openai-agents-session[litestar]'",
-        name=missing,
-    ) from exc
+    explain_missing(
+        exc,
+        "openai_agents_session.litestar",
+        "litestar",
+        "litestar",
+        "advanced_alchemy",
+        "sqlalchemy",
+    )
+    raise
 
 __all__ = [
     "AgentController",

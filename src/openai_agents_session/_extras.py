@@ -1,0 +1,29 @@
+"""What is said where the driver of a backend is not installed."""
+
+from __future__ import annotations
+
+import sys
+
+
+def explain_missing(error: ModuleNotFoundError, name: str, extra: str, *drivers: str) -> None:
+    """Name the extra to install, if it is its driver that is missing.
+
+    Call it where a backend's import has failed, and raise the error again after it: any
+    other failure keeps its own words.
+
+    Args:
+        error: what the import raised.
+        name: what needs the extra, as its user calls it.
+        extra: the extra that installs the drivers.
+        drivers: the top-level packages that it installs.
+
+    Raises:
+        ImportError: one of them is not there.
+    """
+    missing = (error.name or "").partition(".")[0]
+    if missing in drivers and not sys.modules.get(missing):
+        raise ImportError(
+            f"{name} requires the '{extra}' extra. "
+            f"Install it with: pip install 'openai-agents-session[{extra}]'",
+            name=missing,
+        ) from error
