@@ -8,7 +8,7 @@ import uuid
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from string import ascii_letters
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from openai_agents_session import DynamoDBSession
 from tests.dynamodb import emulators
@@ -114,8 +114,15 @@ class Store:
             more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     async def page_keys(self, session_id: str = ID) -> list[str]:
-        """Return the keys of the pages that a session's item names, oldest first."""
-        return named_pages(await self.item(session_id))
+        """Return the keys of a session's pages of records, oldest first."""
+        refs = references(await self.item(session_id))
+        while any(ref.level for ref in refs):
+            refs = [
+                each
+                for ref in refs
+                for each in (references(await self.item(ref.key)) if ref.level else [ref])
+            ]
+        return [ref.key for ref in refs]
 
     async def assert_whole(self, session_id: str = ID, *, unused: bool = False) -> None:
         """Assert that the item says the truth, and that its pages alone are beside it.
@@ -126,7 +133,7 @@ class Store:
         """
         everything = await self.everything()
         if unused:
-            named = {session_id, *named_pages(everything[session_id])}
+            named = {session_id, *named_pages(everything, session_id)}
             everything = {key: item for key, item in everything.items() if key in named}
         assert_whole(everything, session_id)
 
@@ -144,10 +151,30 @@ async def temporary_table(client: Any) -> AsyncGenerator[Store]:
     await client.delete_table(TableName=name)
 
 
-def named_pages(item: Attributes) -> list[str]:
-    """Return the keys of the pages that an item names, oldest first."""
-    refs = [ref["S"].partition(".")[2] for ref in item.get("pages", {}).get("L", [])]
-    return [f"{item['session_id']['S']}~{name}" for name in refs]
+class Reference(NamedTuple):
+    """How an item or a page of references names a page."""
+
+    key: str
+    count: int
+    level: int
+
+
+def references(item: Attributes) -> list[Reference]:
+    """Return what an item or a page of references names, oldest first."""
+    session_id = item.get("page_of", item.get("session_id", {"S": ""}))["S"]
+    found = []
+    for ref in item.get("pages", {}).get("L", []):
+        count, name, *level = ref["S"].split(".")
+        found.append(Reference(f"{session_id}~{name}", int(count), int("".join(level) or 0)))
+    return found
+
+
+def named_pages(everything: dict[str, Attributes], key: str) -> list[str]:
+    """Return the keys of all pages that an item names, those in pages of references included."""
+    found: list[str] = []
+    for ref in references(everything.get(key, {})):
+        found += [ref.key, *(named_pages(everything, ref.key) if ref.level else ())]
+    return found
 
 
 def assert_whole(everything: dict[str, Attributes], session_id: str = ID) -> None:
@@ -158,19 +185,24 @@ def assert_whole(everything: dict[str, Attributes], session_id: str = ID) -> Non
         session_id: of the one session.
     """
     item = everything.get(session_id, {})
-    pages = named_pages(item)
+    pages = named_pages(everything, session_id)
+    assert len(set(pages)) == len(pages)
     assert set(everything) == {session_id, *pages} or not everything
     if not item:
         return
     assert "conversation_data" not in item
-    in_pages = 0
-    for key, ref in zip(pages, item.get("pages", {}).get("L", []), strict=True):
-        count = int(ref["S"].partition(".")[0])
-        in_pages += count
-        assert everything[key]["page_of"]["S"] == session_id
-        assert len(everything[key]["items"]["L"]) == (count or 1)
-        assert until_of(everything[key]) >= until_of(item)
-        assert until_of(everything[key]) >= until_of(item, "pages_until")
+    in_pages = sum(ref.count for ref in references(item))
+    for each in (everything[key] for key in (session_id, *pages)):
+        for ref in references(each):
+            page = everything[ref.key]
+            assert page["page_of"]["S"] == session_id
+            if ref.level:
+                assert sum(below.count for below in references(page)) == ref.count
+                assert all(below.level < ref.level for below in references(page))
+            else:
+                assert len(page["items"]["L"]) == (ref.count or 1)
+            assert until_of(page) >= until_of(item)
+            assert until_of(page) >= until_of(item, "pages_until")
     own = item["items"]["L"]
     assert int(item["count"]["N"]) == in_pages + len(own)
     assert int(item["bytes"]["N"]) == bytes_of(own)

@@ -131,6 +131,8 @@ class Case:
     ttl: int | None = None
     requests: int = 2
     """How many it takes at least, as a proof that the case is what its name says."""
+    reads: bool = False
+    """Whether it must know the pages beforehand, where the item may go and no answer tell."""
 
 
 CASES = {
@@ -165,7 +167,7 @@ CASES = {
     ),
     "replace": Case(pages, lambda s: s.replace_items(MANY), OLD, MANY, requests=5),
     "replace by nothing": Case(pages, lambda s: s.replace_items([]), OLD, [], requests=3),
-    "clear": Case(pages, lambda s: s.clear_session(), OLD, [], requests=2),
+    "clear": Case(pages, lambda s: s.clear_session(), OLD, [], requests=2, reads=True),
     "append to an item of 0.1.0": Case(
         release_0_1_0, lambda s: s.add_items(NEW), OLD, OLD + NEW, requests=3
     ),
@@ -209,18 +211,11 @@ async def assert_cleaned(case: Case, place: Place, orphans: dict[str, dict[str, 
     assert set(await pages_of(place.client, place.table)) == left
 
 
-async def test_a_crash_before_any_request(
-    emulator: Emulator,
-    dynamodb_client: Any,
-    table: str,
-    monkeypatch: pytest.MonkeyPatch,
-    case: Case,
-) -> None:
-    """The conversation is the old one or the new one, and what else is left can be removed."""
-    monkeypatch.setattr(_calls, "RETRY_SECONDS", 0.0)
+async def crash_before_each_request(url: str, dynamodb_client: Any, table: str, case: Case) -> None:
+    """Run a case until it is through, and once for each of its requests, up to that one."""
     outcomes: list[bool] = []
     requests, number = 0, 0
-    async with behind(emulator.url, **ONCE) as (proxy, client):
+    async with behind(url, **ONCE) as (proxy, client):
         while number <= requests:  # the first run, without a crash, says how many there are
             place = Place(dynamodb_client, table, f"s-{number}")
             observer = await prepared(case, place)
@@ -257,20 +252,18 @@ async def test_a_crash_before_any_request(
     assert not crashed[0]
 
 
-async def test_each_answer_is_lost_in_turn(
-    emulator: Emulator, dynamodb_client: Any, table: str, case: Case
-) -> None:
-    """Whichever answer is lost, the operation is done, once, and nobody hears of it."""
+async def lose_each_answer(url: str, dynamodb_client: Any, table: str, case: Case) -> None:
+    """Run a case until it is through, and once for each of its requests without its answer."""
     requests, number = 0, 0
-    async with behind(emulator.url) as (proxy, client):
+    async with behind(url) as (proxy, client):
         while number <= requests:
             place = Place(dynamodb_client, table, f"s-{number}")
             observer = await prepared(case, place)
             session = DynamoDBSession(
                 place.session_id, client, table, case.ttl, page_bytes=SMALLEST
             )
-            if case.operate is CASES["clear"].operate:
-                await session.get_items()  # else it cannot know the pages of an item that is gone
+            if case.reads:
+                await session.get_items()
             if number:
                 proxy.plan = only_the(number, LOSE_ANSWER)
             proxy.requests.clear()
@@ -283,6 +276,25 @@ async def test_each_answer_is_lost_in_turn(
             await observer.clear_session()
             number += 1
         assert proxy.faults["lose answer"] == requests
+
+
+async def test_a_crash_before_any_request(
+    emulator: Emulator,
+    dynamodb_client: Any,
+    table: str,
+    monkeypatch: pytest.MonkeyPatch,
+    case: Case,
+) -> None:
+    """The conversation is the old one or the new one, and what else is left can be removed."""
+    monkeypatch.setattr(_calls, "RETRY_SECONDS", 0.0)
+    await crash_before_each_request(emulator.url, dynamodb_client, table, case)
+
+
+async def test_each_answer_is_lost_in_turn(
+    emulator: Emulator, dynamodb_client: Any, table: str, case: Case
+) -> None:
+    """Whichever answer is lost, the operation is done, once, and nobody hears of it."""
+    await lose_each_answer(emulator.url, dynamodb_client, table, case)
 
 
 async def test_a_process_that_is_killed(

@@ -166,7 +166,7 @@ async def test_sessions_are_in_use_meanwhile(store: Store) -> None:
     everything = await store.everything()
     assert not orphans & set(everything)
     assert [await session.get_items() for session in sessions] == expected
-    named = [key for session in sessions for key in named_pages(everything[session.session_id])]
+    named = [key for each in sessions for key in named_pages(everything, each.session_id)]
     assert set(everything) == {*named, *(session.session_id for session in sessions)}
 
 

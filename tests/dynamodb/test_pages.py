@@ -138,7 +138,7 @@ async def test_text_is_cut_between_letters(store: Store) -> None:
     await store.session().add_items([large])
 
     everything = await store.everything()
-    parts = [everything[key]["items"]["L"] for key in named_pages(everything[ID])]
+    parts = [everything[key]["items"]["L"] for key in named_pages(everything, ID)]
     assert len(parts) > 5
     assert all(len(part) == 1 for part in parts)
     assert all(len(part[0]["S"].encode()) <= 300 * 1024 for part in parts)
@@ -249,13 +249,17 @@ async def test_neighbours_pages_are_left_alone(store: Store) -> None:
 
 
 async def test_more_than_a_hundred_pages(store: Store) -> None:
-    """A conversation of 250 pages is read, popped from and cleared."""
+    """A conversation of 250 pages, most of them named by other pages, is one like any other."""
     session, given = store.session(page_bytes=SMALLEST), letters(0, 251, 4000)
     await session.add_items(given)
     assert len(await store.page_keys()) == 250
 
     assert await store.session().get_items() == given
     assert await store.session().get_items(120) == given[-120:]
+    for _ in range(75):  # beyond those that the item itself names
+        await session.pop_item()
+    assert await store.session().get_items() == given[:-75]
+    await store.assert_whole()
     await session.replace_items(given[:120])
     await store.assert_whole()
     await session.clear_session()

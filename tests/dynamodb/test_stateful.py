@@ -22,11 +22,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from openai_agents_session.dynamodb import _pages
 from tests.dynamodb import emulators
 from tests.dynamodb.store import ID, Store, epoch, temporary_table, user
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    import pytest
 
     from openai_agents_session import DynamoDBSession
     from tests.dynamodb.emulators import Emulator
@@ -190,8 +193,10 @@ def _mark(item: Any) -> str:
     return str(item["content"]).partition(":")[0]
 
 
-def test_session_is_like_a_list(emulator: Emulator) -> None:
+def test_session_is_like_a_list(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is done to a session and a list by turns, both have the same items."""
+    monkeypatch.setattr(_pages, "FOLDED_REFERENCES", 2)
+    monkeypatch.setattr(_pages, "KEPT_REFERENCES", 1)
     loop, stack = asyncio.new_event_loop(), AsyncExitStack()
     try:
         client = loop.run_until_complete(

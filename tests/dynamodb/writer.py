@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from openai_agents_session import DynamoDBSession
 from tests.dynamodb.emulators import create_client
+from tests.dynamodb.store import references
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,11 +73,17 @@ async def pages_of(client: Any, table: str) -> dict[str, dict[str, Any]]:
 
 
 async def named_pages(client: Any, table: str, session_id: str) -> set[str]:
-    """The keys of the pages that a session's item names."""
-    key = {"session_id": {"S": session_id}}
-    answer = await client.get_item(TableName=table, Key=key, ConsistentRead=True)
-    refs = answer.get("Item", {}).get("pages", {}).get("L", [])
-    return {f"{session_id}~{ref['S'].partition('.')[2]}" for ref in refs}
+    """The keys of the pages that a session's item names, or a page of references does."""
+    named: set[str] = set()
+    keys = [session_id]
+    for key in keys:
+        answer = await client.get_item(
+            TableName=table, Key={"session_id": {"S": key}}, ConsistentRead=True
+        )
+        refs = references(answer.get("Item", {}))
+        named.update(ref.key for ref in refs)
+        keys += [ref.key for ref in refs if ref.level]
+    return named
 
 
 async def add(session: DynamoDBSession, writer: int, batches: int, padding: int = 0) -> None:

@@ -12,16 +12,19 @@ Bookkeeping beside them:
     writes              BS    tokens of the last writes: milliseconds and 35 random bits
     writes_since        N     milliseconds: a write that began later and is not in ``writes`` was
                               not done; one that began earlier may be noted in a page
-    pages               L     of S: ``{count}.{last 12 characters of the key}``, oldest first
+    pages               L     of S: ``{count}.{last 12 characters of the key}``, oldest first; with
+                              ``.{level}`` at the end for a page of references
     pages_until         N     epoch seconds: when the first of the pages expires
     created_at          S     when this conversation began, in UTC
     updated_at          S     when it was last written to
 
 Past ``page_bytes`` the elements of ``items`` move to a page: an item that is written once and
 never changed, of ``items``, ``page_of`` (the session's id), ``created_at``, ``ttl`` and the
-``writes`` and ``writes_since`` of that time. A page is stored before the session's item names
-it, and deleted after it does no more. So whoever reads an item and finds all its pages has
-read one state of the conversation; who misses one reads again.
+``writes`` and ``writes_since`` of that time. Where ``pages`` gets long, its oldest references move
+to a page of references, which has ``pages`` in the place of ``items`` and the tokens; its level is
+1, that of a page of references to such pages 2, and so on. A page is stored before the session's
+item, or a page that this one names, names it, and deleted after they do no more. So whoever reads
+an item and finds all its pages has read one state of the conversation; who misses one reads again.
 
 Each write is one conditional ``UpdateItem``, atomic, and done exactly once: ``_conversation``
 says how. Items of release 0.1.0 (``conversation_data``, a list in one JSON text) are read as

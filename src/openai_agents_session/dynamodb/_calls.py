@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiobotocore.client import AioBaseClient
 from aiobotocore.session import ClientCreatorContext
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
 from openai_agents_session._base import RETRY_SECONDS, Pauses, add_note, is_carried
 
@@ -23,6 +23,9 @@ PATIENCE_SECONDS = 600.0
 MAX_FRUITLESS = 10
 """How many batches of which DynamoDB processes nothing pass for throttling; as often as
 botocore tries a single call (botocore, ``data/_retry.json``)."""
+
+FAILED = (BotoCoreError, ClientError, asyncio.TimeoutError)
+"""What a call may raise where the store is away, or refuses it."""
 
 _LOST = (ConnectionError, HTTPClientError, asyncio.TimeoutError)
 _THROTTLED = {

@@ -16,16 +16,13 @@ This module knows nothing of what is in a record.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from openai_agents_session._base import Pauses, add_note
-from openai_agents_session.dynamodb._calls import PATIENCE_SECONDS, ConditionFailedError
+from openai_agents_session.dynamodb._calls import FAILED, PATIENCE_SECONDS, ConditionFailedError
 from openai_agents_session.dynamodb._head import (
     Attribute,
     Change,
@@ -38,7 +35,7 @@ from openai_agents_session.dynamodb._head import (
     remembered,
     size_of,
 )
-from openai_agents_session.dynamodb._pages import PART_BYTES, Page, Pages, join, pack
+from openai_agents_session.dynamodb._pages import PART_BYTES, Page, Pages, fold, join, pack
 from openai_agents_session.dynamodb._updates import (
     conditional,
     extension,
@@ -54,10 +51,6 @@ if TYPE_CHECKING:
 
 DAY = 24 * 3600
 """Seconds by which a page outlives its session at least."""
-
-_FAILED = (BotoCoreError, ClientError, asyncio.TimeoutError)
-
-_logger = logging.getLogger("openai_agents_session")
 
 
 class SupersededError(Exception):
@@ -103,20 +96,20 @@ class Conversation:
         """Ask for a sign of life; the least that a session may do in any case."""
         await self._table.call("get_item", Key=self._key, ProjectionExpression="session_id")
 
-    async def reach(self, head: Head, start: int, window: Window | None = None) -> Window:
-        """Return the conversation from one of its pages on.
+    async def reach(self, head: Head, missing: float, window: Window | None = None) -> Window:
+        """Return the newest part of the conversation.
 
         Args:
             head: the item.
-            start: the first page's index; the number of pages for the item's own records.
-            window: a shorter one, so that no page is read twice.
+            missing: how many records more than ``window`` it has at least, if there are so
+                many; infinity for all.
+            window: a shorter one; without it, that of the item alone.
 
         Raises:
             SupersededError: a page is gone, and the item says another thing by now.
         """
-        window = window or Window(len(head.pages), head.records)
-        refs = head.pages[start : window.start]
-        pages = await self._pages.read(refs)
+        window = window or head.window
+        kept, refs, pages = await self._pages.newest(window.kept, missing)
         if None in pages:
             now = await self.read()
             if now.version != head.version:
@@ -127,7 +120,7 @@ class Conversation:
                 break  # some tokens are lost: only what began after those is certain
             since = page.since
         return Window(
-            start,
+            kept,
             join(refs, pages) + window.records,
             window.writes.union(*(page.writes for page in pages if page)),
             since,
@@ -222,7 +215,7 @@ class Conversation:
                 seen = old if old.exists else seen
                 break
         self._seen = None
-        await self._discard(seen.pages + seen.left)
+        await self._pages.discard(seen.pages + seen.left, named=())
 
     def packed(self, window: Window, records: Sequence[Attribute]) -> Change:
         """Return the change that puts these records in the place of what was read."""
@@ -230,7 +223,7 @@ class Conversation:
         return Change(window, rest, pages)
 
     def _appended(self, head: Head, records: list[Attribute]) -> Change:
-        window = Window(len(head.pages), head.records)
+        window = head.window
         if head.size + size_of(records) <= self._page_bytes:
             return Change(window, head.records + records)
         pages, rest = pack(head.records, max(PART_BYTES, self._page_bytes))
@@ -281,7 +274,7 @@ class Conversation:
             head = await self._refused(refusal)
             if await self._was_done(head, token, refusal):
                 return False
-            await self._discard(stored)
+            await self._pages.discard(stored)
             raise SupersededError(head, refusal.error) from None
         return True
 
@@ -295,10 +288,15 @@ class Conversation:
             return True
         if token.stamp > head.since or not refusal.resent:
             return False
-        for ref in reversed(head.pages + head.left):
-            (page,) = await self._pages.read([ref])
+        refs = [*head.pages, *head.left]
+        while refs:
+            newest = refs.pop()
+            (page,) = await self._pages.read([newest])
             if page is None:
                 break
+            if newest.level:
+                refs += page.refs
+                continue
             if token in page.writes:
                 return True
             if page.until < token.stamp:
@@ -323,17 +321,17 @@ class Conversation:
         if ttl is None and not head.expired:
             ttl = head.ttl
         until = pages_until = None if ttl is None else ttl + max(self._ttl or 0, DAY)
-        kept = head.pages[: window.start]
+        kept = window.kept
         if kept and head.pages_until is None and ttl is not None:
             # They never expire. To give them a time before the item has one might cut off a
             # conversation that then keeps none, so the item gets others.
-            before = Window(window.start, [], window.writes, window.since)
-            window = await self.reach(head, 0, before)
+            before = Window(kept, [], window.writes, window.since)
+            window = await self.reach(head, inf, before)
             older, rest = pack(window.records, self._page_bytes)
             pages = [*older, *([(rest, len(rest))] if rest else []), *pages]
             kept = ()
         elif kept and not outlives(head.pages_until, ttl):
-            await self._pages.extend(kept, until)
+            await self._pages.extend(await self._pages.beneath(kept), until)
         elif kept and until is not None and head.pages_until is not None:
             pages_until = min(until, head.pages_until)
 
@@ -348,11 +346,13 @@ class Conversation:
         if token.stamp <= since:  # it began before a write that is done: it would pass for old
             token = Token.after(since)
         refs = kept + tuple(ref for ref, _ in new)
+        folded, of_references = fold(refs)
+        new += of_references
 
         after = Head(
             exists=True,
             records=change.records,
-            pages=refs,
+            pages=folded,
             version=(head.version or getrandbits(48)) + 1,
             writes=writes | {token},
             since=since,
@@ -365,26 +365,12 @@ class Conversation:
         stored = [ref for ref, _ in new]
         try:
             await self._pages.put(new, until)
-        except _FAILED:
-            await self._discard(stored)
+        except FAILED:
+            await self._pages.discard(stored)
             raise
         if await self._update(token, replacement(head, after, change.removed, token), stored):
             self._seen = after
-        await self._discard(head.pages[len(kept) :] + head.left)
-
-    async def _discard(self, refs: Sequence[PageRef]) -> None:
-        """Delete pages that no item names; what was to be done is done without it."""
-        if not refs:
-            return
-        try:
-            await self._pages.delete(refs)
-        except _FAILED as exc:
-            _logger.warning(
-                "Left %d unused page(s) of session %r for remove_orphaned_pages: %s",
-                len(refs),
-                self._session_id,
-                type(exc).__name__,
-            )
+        await self._pages.discard(head.pages + head.left, named=refs)
 
     def _parsed(self, attributes: dict[str, Attribute]) -> Head:
         if "page_of" in attributes:

@@ -36,6 +36,10 @@ STALE_WRITES = 64
 MOST_WRITES = REMEMBERED_WRITES + STALE_WRITES
 """How many tokens an item has when it takes no further append before they are dropped."""
 
+MOST_REFERENCES = 512
+"""How many references an item has when it takes no further append before they are put into
+pages of their own; there have never been so many since that is done."""
+
 _TOKEN_BYTES = 12
 _NONCE_BITS = 35  # for the writes of one millisecond to one conversation
 _NAME_BYTES = 9  # 72 random bits: nobody guesses them, and none come twice
@@ -81,24 +85,27 @@ class PageRef:
     Attributes:
         name: the end of the page's key.
         count: how many records begin in it; 0 for a further part of a large one.
+        level: 0 for a page of records; 1 for a page of references to such pages, 2 for one of
+            references to those, and so on: then ``count`` is that of all beneath it.
     """
 
     name: str
     count: int
+    level: int = 0
 
     @classmethod
-    def new(cls, count: int) -> PageRef:
+    def new(cls, count: int, level: int = 0) -> PageRef:
         """Name a page that is about to be stored."""
-        return cls(urlsafe_b64encode(urandom(_NAME_BYTES)).decode(), count)
+        return cls(urlsafe_b64encode(urandom(_NAME_BYTES)).decode(), count, level)
 
     @classmethod
     def parse(cls, text: str) -> PageRef:
         """Return what ``str`` made a text of."""
-        count, _, name = text.partition(".")
-        return cls(name, int(count))
+        count, name, *level = text.split(".")
+        return cls(name, int(count), *map(int, level))
 
     def __str__(self) -> str:
-        return f"{self.count}.{self.name}"
+        return f"{self.count}.{self.name}" + (f".{self.level}" if self.level else "")
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,6 @@ class Head:
         """Return what an item's attributes say; ``{}`` where there is no item."""
         if not attributes:
             return cls()
-        pages = tuple(PageRef.parse(text["S"]) for text in attributes.get("pages", {}).get("L", ()))
         return cls(
             stored={
                 name: attributes[name]
@@ -147,7 +153,7 @@ class Head:
             },
             exists=True,
             records=_records(attributes),
-            pages=pages,
+            pages=references_of(attributes),
             version=_number(attributes, "version"),
             writes=frozenset(map(bytes, attributes.get("writes", {}).get("BS", ()))),
             since=_number(attributes, "writes_since") or 0,
@@ -173,6 +179,11 @@ class Head:
         return len(self.records) + sum(page.count for page in self.pages)
 
     @property
+    def window(self) -> Window:
+        """What the item alone has of the conversation."""
+        return Window(self.pages, self.records)
+
+    @property
     def outworn(self) -> bool:
         """Whether so many of its tokens are not worth keeping that an append should drop them."""
         if len(self.writes) < STALE_WRITES:
@@ -186,13 +197,13 @@ class Window:
     """The newest part of a conversation, as it was read.
 
     Attributes:
-        start: the index of its first page; pages before that one were not read.
-        records: the records from there on, those of the item included.
+        kept: the pages before it, which were not read.
+        records: the records after those, the item's own included.
         writes: the tokens of its pages.
         since: since when these are complete; None where it has no pages.
     """
 
-    start: int
+    kept: tuple[PageRef, ...]
     records: list[Attribute] = field(repr=False)
     writes: frozenset[bytes] = frozenset()
     since: int | None = None
@@ -213,6 +224,16 @@ class Change:
     records: list[Attribute] = field(repr=False)
     pages: Sequence[tuple[list[Attribute], int]] = field(default=(), repr=False)
     removed: int | None = None
+
+
+def references_of(attributes: dict[str, Attribute]) -> tuple[PageRef, ...]:
+    """Return the references in an item, or in a page of references."""
+    return tuple(PageRef.parse(text["S"]) for text in attributes.get("pages", {}).get("L", ()))
+
+
+def written(refs: Iterable[PageRef]) -> Attribute:
+    """Return the attribute that ``references_of`` reads."""
+    return {"L": [{"S": str(ref)} for ref in refs]}
 
 
 def size_of(records: Iterable[Attribute]) -> int:

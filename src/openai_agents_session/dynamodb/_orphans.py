@@ -71,8 +71,21 @@ async def remove_orphaned_pages(
 
 
 async def _named(table: Table, session_id: str) -> set[str]:
-    """Return the names of the pages that a session's item names, also if it has expired."""
+    """Return the names of the pages that a session names, also if it has expired."""
+    pages = Pages(table, session_id)
+    head = await _head(table, session_id)
+    while True:
+        refs = head.pages + head.left
+        named = {ref.name for ref in await pages.beneath(refs)}
+        if not any(ref.level for ref in refs):
+            return named
+        now = await _head(table, session_id)
+        if now.version == head.version:  # else a page of references may have gone meanwhile
+            return named
+        head = now
+
+
+async def _head(table: Table, session_id: str) -> Head:
     key = {"session_id": {"S": session_id}}
-    item = (await table.call("get_item", Key=key, ConsistentRead=True)).get("Item", {})
-    head = Head.parse(item)
-    return {ref.name for ref in head.pages + head.left}
+    answer = await table.call("get_item", Key=key, ConsistentRead=True)
+    return Head.parse(answer.get("Item", {}))

@@ -7,6 +7,10 @@
     writes         BS    tokens of the writes before it, since ``writes_since``
     ttl            N     epoch seconds, later than the session's own
 
+A page of references has in the place of ``items`` and the tokens:
+
+    pages          L     of S: references, as in the session's item
+
 A page is stored under a name that nobody knows before a session's item names it. So to
 store it twice does no harm, and no page is ever in the way of a session.
 """
@@ -15,19 +19,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from openai_agents_session.dynamodb._calls import ConditionFailedError
+from openai_agents_session.dynamodb._calls import FAILED, ConditionFailedError
 from openai_agents_session.dynamodb._head import (
     NAME_LENGTH,
     Attribute,
     PageRef,
     Token,
     moment,
+    references_of,
     size_of,
     texts_of,
+    written,
 )
 
 if TYPE_CHECKING:
@@ -51,9 +58,16 @@ BODY_BYTES = 1_000_000
 """Of the pages in one request. aiohttp holds the event loop while it sends a body of more
 than 1 MiB, and warns of it (``aiohttp/payload.py``)."""
 
+FOLDED_REFERENCES = 64
+"""In a page of references."""
+
+KEPT_REFERENCES = 16
+"""Of each level, that stay in the item at least, so that its newest pages are read at once."""
+
 LOST: Attribute = {"NULL": True}
 """Stands for a record that was in a page which is not there any more."""
 
+_logger = logging.getLogger("openai_agents_session")
 _CONTINUES = 0b10_000000  # begins a byte of UTF-8 that begins no character
 _READ_AT_ONCE = 100  # BatchGetItem (AWS API reference)
 _WRITTEN_AT_ONCE = 25  # BatchWriteItem (AWS API reference)
@@ -67,11 +81,13 @@ class Page:
         records: its records, or a part of one.
         writes: tokens of writes that the session's item remembered before.
         since: writes that began later are in ``writes`` or noted after it, if they were done.
+        refs: in place of all that, the references in a page of references.
     """
 
-    records: list[Attribute] = field(repr=False)
+    records: list[Attribute] = field(default_factory=list, repr=False)
     writes: frozenset[bytes] = frozenset()
     since: int = 0
+    refs: tuple[PageRef, ...] = ()
 
     @property
     def until(self) -> int:
@@ -94,10 +110,13 @@ class Pages:
             item: dict[str, Attribute] = {
                 **self._key(ref),
                 "page_of": {"S": self._session_id},
-                "items": {"L": page.records},
                 "created_at": {"S": created_at},
-                "writes_since": {"N": str(page.since)},
             }
+            if page.refs:
+                item["pages"] = written(page.refs)
+            else:
+                item["items"] = {"L": page.records}
+                item["writes_since"] = {"N": str(page.since)}
             if page.writes:
                 item["writes"] = {"BS": sorted(page.writes)}
             if until is not None:
@@ -114,9 +133,68 @@ class Pages:
                 found[item["session_id"]["S"][-NAME_LENGTH:]] = item
         return [_parsed(found.get(ref.name)) for ref in refs]
 
+    async def newest(
+        self, refs: tuple[PageRef, ...], missing: float
+    ) -> tuple[tuple[PageRef, ...], tuple[PageRef, ...], list[Page | None]]:
+        """Read the last pages that have so many records, or all.
+
+        Returns:
+            The references before them, those to them, and the pages; None for one that is
+            not there.
+        """
+        read: dict[str, Page | None] = {}
+        while True:
+            start, left = len(refs), missing
+            while start > 0 and left > 0:
+                start -= 1
+                left -= refs[start].count
+            kept, taken = refs[:start], refs[start:]
+            unread = [ref for ref in taken if ref.name not in read]
+            for ref, page in zip(unread, await self.read(unread), strict=True):
+                read[ref.name] = page
+            pages = [read[ref.name] for ref in taken]
+            if not any(ref.level for ref in taken):
+                return kept, taken, pages
+            refs = kept + _opened(taken, pages)
+
+    async def beneath(self, refs: Sequence[PageRef], but: Sequence[PageRef] = ()) -> list[PageRef]:
+        """Return these references and all in their pages, each once.
+
+        Those of ``but`` are left out, and all in their pages.
+        """
+        found: dict[str, PageRef] = {}
+        without = {ref.name for ref in but}
+        while refs:
+            refs = [ref for ref in refs if ref.name not in without]
+            found.update((ref.name, ref) for ref in refs)
+            deep = [ref for ref in refs if ref.level]
+            refs = _opened(deep, await self.read(deep))
+        return list(found.values())
+
     async def delete(self, refs: Sequence[PageRef]) -> None:
         """Delete pages; one that is gone already is none to worry about."""
         await self._write([{"DeleteRequest": {"Key": self._key(ref)}} for ref in refs])
+
+    async def discard(
+        self, refs: Sequence[PageRef], named: Sequence[PageRef] | None = None
+    ) -> None:
+        """Delete pages that no item names; what was to be done is done without it.
+
+        Args:
+            refs: the pages.
+            named: where they were named before, all beneath them go as well: all but these.
+        """
+        try:
+            if named is not None:
+                refs = await self.beneath(refs, but=named)
+            await self.delete(refs)
+        except FAILED as exc:
+            _logger.warning(
+                "Left %d unused page(s) of session %r for remove_orphaned_pages: %s",
+                len(refs),
+                self._session_id,
+                type(exc).__name__,
+            )
 
     async def extend(self, refs: Sequence[PageRef], until: float | None) -> None:
         """Let pages expire at a later epoch second, or never."""
@@ -154,6 +232,29 @@ class Pages:
 
     def _key(self, ref: PageRef) -> dict[str, Attribute]:
         return {"session_id": {"S": f"{self._session_id}~{ref.name}"}}
+
+
+def fold(
+    refs: tuple[PageRef, ...],
+) -> tuple[tuple[PageRef, ...], list[tuple[PageRef, Page]]]:
+    """Put old references into pages of references, so that an item never has many.
+
+    Returns:
+        The references that are left, and the pages to be stored.
+    """
+    pages: list[tuple[PageRef, Page]] = []
+    upper, lower, level = [*refs], [], 0
+    while upper:
+        start = max((at for at, ref in enumerate(upper, 1) if ref.level > level), default=0)
+        upper, run = upper[:start], upper[start:]
+        while len(run) >= KEPT_REFERENCES + FOLDED_REFERENCES:
+            group, run = run[:FOLDED_REFERENCES], run[FOLDED_REFERENCES:]
+            ref = PageRef.new(sum(each.count for each in group), level + 1)
+            pages.append((ref, Page(refs=tuple(group))))
+            upper.append(ref)
+        lower = run + lower
+        level += 1
+    return tuple(lower), pages
 
 
 def pack(
@@ -200,6 +301,17 @@ def join(refs: Sequence[PageRef], pages: Sequence[Page | None]) -> list[Attribut
     return records
 
 
+def _opened(refs: Sequence[PageRef], pages: Sequence[Page | None]) -> tuple[PageRef, ...]:
+    """Return the references, with its content in the place of one to a page of references.
+
+    Where that is not there, it stands for a page of records that is not there either.
+    """
+    found: list[PageRef] = []
+    for ref, page in zip(refs, pages, strict=True):
+        found += page.refs if page and ref.level else [replace(ref, level=0)]
+    return tuple(found)
+
+
 def _parts(record: Attribute) -> Iterator[tuple[Attribute, int]]:
     if "S" not in record:
         yield record, 1
@@ -218,4 +330,6 @@ def _parsed(item: dict[str, Attribute] | None) -> Page | None:
     if item is None:
         return None
     writes = frozenset(map(bytes, item.get("writes", {}).get("BS", ())))
+    if "pages" in item:
+        return Page(refs=references_of(item))
     return Page(item["items"]["L"], writes, int(item["writes_since"]["N"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from agents.memory.session_settings import resolve_session_limit
@@ -140,7 +141,7 @@ class DynamoDBSession(BaseSession):
             records, texts = window.records, texts_of(window.records)
             index = max(at for at, text in enumerate(texts) if deserialize(text) is not None)
             rest = records[:index] + records[index + 1 :]
-            if window.start == len(head.pages):
+            if window.kept == head.pages:
                 return Change(window, rest, removed=index)
             return self._conversation.packed(window, rest)
 
@@ -172,7 +173,7 @@ class DynamoDBSession(BaseSession):
         async def replaced(head: Head) -> Change | None:
             if not records and not head.exists:
                 return None
-            return self._conversation.packed(Window(0, head.records), records)
+            return self._conversation.packed(Window((), head.records), records)
 
         await settle(self._conversation.change(replaced), resends=True)
 
@@ -198,7 +199,7 @@ class DynamoDBSession(BaseSession):
         conversation = self._conversation
         head = await conversation.read()
         try:
-            window = await conversation.reach(head, _first_page(head, limit - len(head.records)))
+            window = await conversation.reach(head, limit - len(head.records))
         except SupersededError:
             return None  # the SDK asks again when it next has a reason to
         offset = max(0, len(window.records) - limit)
@@ -214,7 +215,7 @@ class DynamoDBSession(BaseSession):
             change = conversation.packed(window, window.records[:cut] + new)
             if prune_prefix:
                 try:
-                    whole = await conversation.reach(head, 0, window)
+                    whole = await conversation.reach(head, inf, window)
                 except SupersededError:
                     return False
                 end = len(whole.records) - len(window.records) + cut
@@ -235,28 +236,18 @@ class DynamoDBSession(BaseSession):
             head: the session's item.
             wanted: how many items at most; None for all.
         """
-        window = Window(len(head.pages), head.records)
+        window = head.window
         while True:
             items, unreadable = deserialize_all(texts_of(window.records))
-            missing = head.count if wanted is None else wanted - len(items) + unreadable
-            if missing <= 0 or window.start == 0:
+            missing = inf if wanted is None else wanted - len(items) + unreadable
+            if missing <= 0 or not window.kept:
                 break
-            start = _first_page(head, missing, window.start)
-            window = await self._conversation.reach(head, start, window)
+            window = await self._conversation.reach(head, missing, window)
         if not unreadable:
             readable = cast("list[TResponseInputItem]", items)
             return window, readable if wanted is None else readable[-wanted:]
         _, readable = self._newest_readable(items, wanted or len(items))
         return window, readable
-
-
-def _first_page(head: Head, missing: int, end: int | None = None) -> int:
-    """Return from which page on the pages before ``end`` have so many records."""
-    start = len(head.pages) if end is None else end
-    while start > 0 and missing > 0:
-        start -= 1
-        missing -= head.pages[start].count
-    return start
 
 
 def _prunable(records: list[Attribute], prune: Callable[[TResponseInputItem], bool]) -> int:

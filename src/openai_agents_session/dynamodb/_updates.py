@@ -11,7 +11,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from openai_agents_session.dynamodb._head import MOST_WRITES, moment
+from openai_agents_session.dynamodb._head import MOST_REFERENCES, MOST_WRITES, moment, written
 
 if TYPE_CHECKING:
     from openai_agents_session.dynamodb._head import Attribute, Head, Token
@@ -42,6 +42,7 @@ def extension(
     condition = (
         "attribute_not_exists(#session_id) OR NOT contains(#writes, :token) "
         "AND #writes_since < :stamp AND #bytes <= :room AND size(#writes) <= :most "
+        "AND (attribute_not_exists(#pages) OR size(#pages) <= :named) "
         f"AND (attribute_not_exists(#ttl) OR #ttl > :now) AND {lasting}"
     )
     update = (
@@ -64,6 +65,7 @@ def extension(
         ":size": number(size),
         ":room": number(page_bytes - size),
         ":most": number(MOST_WRITES),
+        ":named": number(MOST_REFERENCES),
         ":moment": {"S": moment(token.stamp)},
         ":stamp": number(token.stamp),
         ":token": {"B": bytes(token)},
@@ -88,6 +90,7 @@ def takes(head: Head, size: int, page_bytes: int, ttl: int | None) -> bool:
         and not head.expired
         and head.size + size <= page_bytes
         and len(head.writes) <= MOST_WRITES
+        and len(head.pages) <= MOST_REFERENCES
         and lasting
     )
 
@@ -114,7 +117,7 @@ def replacement(head: Head, after: Head, removed: int | None, token: Token) -> d
     else:
         gone.append(f"#items[{removed}]")
     changed: dict[str, Attribute | None] = {
-        "pages": {"L": [{"S": str(ref)} for ref in after.pages]} if after.pages else None,
+        "pages": written(after.pages) if after.pages else None,
         "pages_until": None if after.pages_until is None else number(after.pages_until),
     }
     if after.ttl != head.ttl:
