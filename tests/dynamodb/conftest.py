@@ -34,12 +34,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what needs an emulator on all, or on the EMULATORS of it, its class or its module."""
+    """Run what needs an emulator on the best of all, or of the EMULATORS that it names.
+
+    It, its class or its module may name some. On the others it is run with ``--slow``.
+    """
     if "emulator" in metafunc.fixturenames:
         chosen = getattr(metafunc.module, "EMULATORS", emulators.names())
         chosen = getattr(metafunc.cls, "EMULATORS", chosen)
         chosen = getattr(metafunc.function, "EMULATORS", chosen)
-        metafunc.parametrize("emulator", chosen, indirect=True, scope="session")
+        others = [pytest.param(name, marks=pytest.mark.slow) for name in chosen[:-1]]
+        metafunc.parametrize("emulator", [*others, *chosen[-1:]], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

@@ -104,7 +104,7 @@ def best() -> list[str]:
 
 
 def run_on(chosen: list[str]) -> Callable[[_Test], _Test]:
-    """Run a test on these emulators, whatever its class or module says."""
+    """Run a test on these emulators, whatever its class or module says: the last one always."""
 
     def mark(test: _Test) -> _Test:
         setattr(test, "EMULATORS", chosen)  # noqa: B010 - a function has no such attribute
@@ -235,6 +235,7 @@ def _local() -> AbstractContextManager[Emulator]:
         return [
             "java",
             "-XX:+UseSerialGC",  # two cores are shared by the workers' servers
+            "-XX:TieredStopAtLevel=1",  # it lives for minutes: to compile better costs more
             "-XX:-UsePerfData",  # writes outside the server's own directory
             "-Xmx768m",
             "-Djava.io.tmpdir=.",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +18,7 @@ from tests.dynamodb.store import (
     requests_of,
     sized,
 )
+from tests.interpreters import run_python
 
 if TYPE_CHECKING:
     from tests.dynamodb.emulators import Emulator
@@ -174,18 +173,14 @@ async def run(*arguments: str) -> str:
     """Run the module as a program with a client's credentials; gives what it prints."""
 
     def program() -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "openai_agents_session.dynamodb", *arguments],
+        done = run_python(
+            *("-m", "openai_agents_session.dynamodb", *arguments),
             env={
                 "AWS_ACCESS_KEY_ID": "test",
                 "AWS_SECRET_ACCESS_KEY": "test",
                 "AWS_EC2_METADATA_DISABLED": "true",
                 "no_proxy": "*",
             },
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
         )
         assert done.returncode == 0, done.stderr
         assert not done.stderr

@@ -1,8 +1,6 @@
 """The plugin: what it wires, what it refuses, and what the OpenAPI document shows."""
 
 # Litestar reads these annotations at run time, so they are not postponed.
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from openai_agents_session.database import AgentSessionService, Base
 from openai_agents_session.litestar import AgentController, AgentSessionsPlugin, provide_user_id
+from tests.interpreters import run_python
 from tests.litestar.conftest import (
     ROUTES,
     HeaderAuthentication,
@@ -384,7 +383,7 @@ def shown(examples: Any) -> list[Any]:
 def test_a_missing_extra_is_named(driver: str) -> None:
     """Without what the extra installs, the import says what to install."""
     code = f"import sys; sys.modules[{driver!r}] = None; import openai_agents_session.litestar"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = run_python("-c", code)
 
     assert done.stderr.strip().splitlines()[-1] == f"ImportError: {MISSING}"
 
@@ -393,7 +392,7 @@ def test_a_bug_of_ours_is_not_disguised() -> None:
     """An import that fails inside the package keeps its own words."""
     ours = "openai_agents_session.litestar._runs"
     code = f"import sys; sys.modules[{ours!r}] = None; import openai_agents_session.litestar"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = run_python("-c", code)
 
     assert f"ModuleNotFoundError: import of {ours}" in done.stderr
     assert "extra" not in done.stderr
