@@ -183,8 +183,8 @@ async def test_objects_within_give_nothing_away(store: Store) -> None:
     await session.get_items()
 
     inner = session._conversation
-    assert inner._seen is not None
-    assert SECRET not in repr(vars(session)) + repr(vars(inner)) + repr(inner._seen)
+    assert inner._item.seen is not None
+    assert SECRET not in repr(vars(session)) + repr(vars(inner)) + repr(vars(inner._item))
 
 
 # --- the key of a page is no session's id ----------------------------------------------------

@@ -6,10 +6,7 @@ A write is one conditional ``UpdateItem``. Two kinds of condition:
   Appends of many writers do not get into each other's way.
 - Any other write asks that the item is still the ``version`` that was read.
 
-Each carries a token, which the item remembers. botocore sends again by itself when an
-answer is lost, and so do we: a write whose token is there already was done, and its
-condition refuses it. A page takes the tokens of its time with it; a writer that was away
-for so long looks there. Where that leaves a doubt, it is an error and never a guess.
+``_item`` says how each is done exactly once.
 
 This module knows nothing of what is in a record.
 """
@@ -19,9 +16,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from openai_agents_session._base import Pauses, add_note
+from openai_agents_session._base import Pauses
 from openai_agents_session.dynamodb._calls import FAILED, PATIENCE_SECONDS, ConditionFailedError
 from openai_agents_session.dynamodb._head import (
     Attribute,
@@ -35,7 +32,8 @@ from openai_agents_session.dynamodb._head import (
     remembered,
     size_of,
 )
-from openai_agents_session.dynamodb._pages import PART_BYTES, Page, Pages, fold, join, pack
+from openai_agents_session.dynamodb._item import Item, SupersededError
+from openai_agents_session.dynamodb._pages import PART_BYTES, Page, fold, join, pack
 from openai_agents_session.dynamodb._updates import (
     conditional,
     extension,
@@ -53,19 +51,6 @@ DAY = 24 * 3600
 """Seconds by which a page outlives its session at least."""
 
 
-class SupersededError(Exception):
-    """The conversation is not any more what was read; nothing was changed.
-
-    Attributes:
-        head: what the item says now.
-    """
-
-    def __init__(self, head: Head, error: Exception) -> None:
-        super().__init__(str(error))
-        self.head = head
-        self.error = error
-
-
 class Conversation:
     """One session's item and its pages.
 
@@ -78,23 +63,18 @@ class Conversation:
 
     def __init__(self, table: Table, session_id: str, ttl: int | None, page_bytes: int) -> None:
         self._table = table
-        self._session_id = session_id
         self._key = {"session_id": {"S": session_id}}
         self._ttl = ttl
         self._page_bytes = page_bytes
-        self._pages = Pages(table, session_id)
-        # The item as this object read it last and wrote to it since. Others write too: it
-        # only spares requests, every condition is checked by DynamoDB.
-        self._seen: Head | None = None
+        self._item = Item(table, session_id)
 
     async def read(self) -> Head:
         """Return what the item says now."""
-        answer = await self._table.call("get_item", Key=self._key, ConsistentRead=True)
-        return self._parsed(answer.get("Item", {}))
+        return await self._item.read()
 
     async def ping(self) -> None:
-        """Ask for a sign of life; the least that a session may do in any case."""
-        await self._table.call("get_item", Key=self._key, ProjectionExpression="session_id")
+        """Ask for a sign of life."""
+        await self._item.ping()
 
     async def reach(self, head: Head, missing: float, window: Window | None = None) -> Window:
         """Return the newest part of the conversation.
@@ -109,9 +89,9 @@ class Conversation:
             SupersededError: a page is gone, and the item says another thing by now.
         """
         window = window or head.window
-        kept, refs, pages = await self._pages.newest(window.kept, missing)
+        kept, refs, pages = await self._item.pages.newest(window.kept, missing)
         if None in pages:
-            now = await self.read()
+            now = await self._item.read()
             if now.version != head.version:
                 raise SupersededError(now, LookupError("a page is gone"))
         since = head.since if window.since is None else window.since
@@ -132,7 +112,7 @@ class Conversation:
 
         async def attempt(head: Head | None, token: Token) -> None:
             if head is None and size > self._page_bytes:
-                head = await self.read()
+                head = await self._item.read()
             head = head and head.as_of_now()
             ttl = self._expiry()
             taken = head is None or takes(head, size, self._page_bytes, ttl)
@@ -143,8 +123,8 @@ class Conversation:
             request = extension(
                 records, token, size=size, page_bytes=self._page_bytes, ttl=ttl, start=start
             )
-            if await self._update(token, request) and head:
-                self._seen = replace(
+            if await self._item.update(token, request) and head:
+                self._item.seen = replace(
                     head,
                     exists=True,
                     records=head.records + records,
@@ -154,7 +134,7 @@ class Conversation:
                     created_at=head.created_at or moment(token.stamp),
                 )
 
-        await self._write(attempt, self._seen)
+        await self._item.write(attempt, self._item.seen)
 
     async def change(self, plan: Callable[[Head], Awaitable[Change | None]]) -> None:
         """Change the conversation as ``plan`` says of what was read, until that is what it is.
@@ -163,12 +143,12 @@ class Conversation:
         """
 
         async def attempt(head: Head | None, token: Token) -> None:
-            head = head or await self.read()
+            head = head or await self._item.read()
             change = await plan(head)
             if change is not None:
                 await self._commit(head, change, token)
 
-        await self._write(attempt)
+        await self._item.write(attempt)
 
     async def swap(self, head: Head, change: Change) -> bool:
         """Change the conversation if it is still what was read; say whether it was."""
@@ -186,7 +166,7 @@ class Conversation:
         A conversation that began after the first attempt is another one: an attempt that
         comes late must not delete it.
         """
-        seen = self._seen or Head()
+        seen = self._item.seen or Head()
         began = max(moment(time.time_ns() // 10**6), seen.created_at)
         condition = (
             "attribute_not_exists(#page_of) AND "
@@ -203,7 +183,7 @@ class Conversation:
                     **conditional(condition, {":began": {"S": began}}),
                 )
             except ConditionFailedError as refusal:
-                head = await self._refused(refusal)
+                head = await self._item.refused(refusal)
                 if refusal.resent:
                     break
                 if pauses.elapsed > PATIENCE_SECONDS:
@@ -214,8 +194,8 @@ class Conversation:
                 old = Head.parse(answer.get("Attributes", {}))
                 seen = old if old.exists else seen
                 break
-        self._seen = None
-        await self._pages.discard(seen.pages + seen.left, named=())
+        self._item.seen = None
+        await self._item.pages.discard(seen.pages + seen.left, named=())
 
     def packed(self, window: Window, records: Sequence[Attribute]) -> Change:
         """Return the change that puts these records in the place of what was read."""
@@ -231,84 +211,6 @@ class Conversation:
             pages.append((rest, len(rest)))
         change = self.packed(window, records)
         return replace(change, pages=[*pages, *change.pages])
-
-    async def _write(
-        self, attempt: Callable[[Head | None, Token], Awaitable[None]], head: Head | None = None
-    ) -> None:
-        """Attempt a write until no other writer comes before it."""
-        token = Token.after(head.since if head else 0)
-        pauses = Pauses(0.01, 0.25)
-        while True:
-            try:
-                await attempt(head, token)
-            except SupersededError as exc:  # noqa: PERF203 - it is what the loop is for
-                if pauses.elapsed > PATIENCE_SECONDS:
-                    raise exc.error from None
-                # What the refusal told is good for an attempt at once, and old after a pause:
-                # beside a writer that never rests, it would be refused again and again.
-                head = await self.read() if await pauses.wait() else exc.head
-                if token.stamp <= head.since:
-                    token = Token.after(head.since)
-            else:
-                return
-
-    async def _update(
-        self, token: Token, request: dict[str, Any], stored: Sequence[PageRef] = ()
-    ) -> bool:
-        """Send an update of the item.
-
-        Args:
-            token: what the request leaves in the item.
-            request: the update and its condition.
-            stored: new pages that the item names with it.
-
-        Returns:
-            Whether it is this attempt that did it, and not an earlier one.
-
-        Raises:
-            SupersededError: it was not done, and will not be.
-        """
-        try:
-            await self._table.call("update_item", Key=self._key, **request)
-        except ConditionFailedError as refusal:
-            head = await self._refused(refusal)
-            if await self._was_done(head, token, refusal):
-                return False
-            await self._pages.discard(stored)
-            raise SupersededError(head, refusal.error) from None
-        return True
-
-    async def _refused(self, refusal: ConditionFailedError) -> Head:
-        """Return the item that refused a write."""
-        return self._parsed(refusal.item) if refusal.item else await self.read()
-
-    async def _was_done(self, head: Head, token: Token, refusal: ConditionFailedError) -> bool:
-        """Whether an earlier attempt at the write was the one that counted."""
-        if token in head.writes:
-            return True
-        if token.stamp > head.since or not refusal.resent:
-            return False
-        refs = [*head.pages, *head.left]
-        while refs:
-            newest = refs.pop()
-            (page,) = await self._pages.read([newest])
-            if page is None:
-                break
-            if newest.level:
-                refs += page.refs
-                continue
-            if token in page.writes:
-                return True
-            if page.until < token.stamp:
-                break  # a later token, dropped since the page was stored
-            if page.since < token.stamp:
-                return False
-        add_note(
-            refusal.error,
-            "The answer to a write was lost, and too much has happened since to tell whether the "
-            "write was done: read the conversation before you write again.",
-        )
-        raise refusal.error
 
     async def _commit(self, head: Head, change: Change, token: Token) -> None:
         """Write a change of the item as it was read: new pages, the item, old pages.
@@ -331,7 +233,7 @@ class Conversation:
             pages = [*older, *([(rest, len(rest))] if rest else []), *pages]
             kept = ()
         elif kept and not outlives(head.pages_until, ttl):
-            await self._pages.extend(await self._pages.beneath(kept), until)
+            await self._item.pages.extend(await self._item.pages.beneath(kept), until)
         elif kept and until is not None and head.pages_until is not None:
             pages_until = min(until, head.pages_until)
 
@@ -364,21 +266,13 @@ class Conversation:
             after = replace(after, created_at=moment(token.stamp))
         stored = [ref for ref, _ in new]
         try:
-            await self._pages.put(new, until)
+            await self._item.pages.put(new, until)
         except FAILED:
-            await self._pages.discard(stored)
+            await self._item.pages.discard(stored)
             raise
-        if await self._update(token, replacement(head, after, change.removed, token), stored):
-            self._seen = after
-        await self._pages.discard(head.pages + head.left, named=refs)
-
-    def _parsed(self, attributes: dict[str, Attribute]) -> Head:
-        if "page_of" in attributes:
-            raise ValueError(
-                f"session_id {self._session_id!r} is the key of another session's page"
-            )
-        self._seen = Head.parse(attributes)
-        return self._seen
+        if await self._item.update(token, replacement(head, after, change.removed, token), stored):
+            self._item.seen = after
+        await self._item.pages.discard(head.pages + head.left, named=refs)
 
     def _expiry(self) -> int | None:
         return None if self._ttl is None else int(time.time()) + self._ttl

@@ -11,8 +11,9 @@ from botocore.exceptions import ConnectionError, HTTPClientError
 from openai_agents_session._base import BaseSession, CompactionSnapshot, checked_ttl, settle
 from openai_agents_session._serializer import deserialize, deserialize_all, serialize
 from openai_agents_session.dynamodb._calls import Table
-from openai_agents_session.dynamodb._conversation import Conversation, SupersededError
+from openai_agents_session.dynamodb._conversation import Conversation
 from openai_agents_session.dynamodb._head import Change, Window, texts_of
+from openai_agents_session.dynamodb._item import SupersededError
 from openai_agents_session.dynamodb._pages import MAX_ID_BYTES
 
 if TYPE_CHECKING:
