@@ -1,64 +1,59 @@
 """A session's list in Redis: one typed function for each thing that is done to it.
 
     {key_prefix}:{session_id}   list of records, oldest first; expires ttl seconds after a write
-    {<that key>}~<token>        string, one for each write of the last minute: the write's answer
+    {<that key>}~<token>        string, one for each write of the last minutes: the write's answer
 
 Every write is one script (``lua/``), sent with a random token. A script that arrives
-again, because an answer was lost and redis-py or this module sent it once more, finds
+again, because an answer was lost and redis-py or this library sent it once more, finds
 its token and changes nothing. Both keys hash to one slot, as Redis Cluster asks.
 
 Where the server offers no scripts, writes are transactions (``MULTI``/``EXEC``) without
 a token: everything holds but exactly once, so such a write is never sent again.
 
-This module knows redis-py and nothing of items: records are bytes.
+This module knows Redis and nothing of items: records are bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import sys
+import time
 from binascii import b2a_base64
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from itertools import count
 from os import urandom
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from redis.asyncio import RedisCluster
-from redis.client import NEVER_DECODE
 from redis.crc import key_slot
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    ClusterDownError,
-    ConnectionError,
-    NoScriptError,
-    RedisError,
-    ResponseError,
-    TimeoutError,
-    WatchError,
-)
+from redis.exceptions import ConnectionError, NoScriptError, OutOfMemoryError, ResponseError
 
-from openai_agents_session._base import RETRY_SECONDS, settle
+from openai_agents_session._base import settle
+from openai_agents_session._redis_sending import (
+    FINAL,
+    UNDECODED,
+    before,
+    deadline_from_now,
+    sent,
+)
+from openai_agents_session._redis_transaction import write
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from redis.asyncio import Redis
+    from openai_agents_session._redis_sending import Client
+    from openai_agents_session._redis_transaction import Command, Plan
 
-TOKEN_SECONDS = 60
-"""How long the server remembers a write."""
+TOKEN_SECONDS = 180
+"""How long the server remembers a write: longer than a command can be on its way. One is
+sent for at most 50 seconds (``PATIENCE_SECONDS``), after which its connection is closed, and
+Linux gives up what a closed connection could not deliver after 102 seconds more
+(``tcp_orphan_retries`` in the kernel's ip-sysctl)."""
 
-PATIENCE_SECONDS = 50.0
-"""How long one operation may go on, resends included: less than ``TOKEN_SECONDS``, so
-that no write is sent again after its token is gone."""
-
-_RETRIED = (ConnectionError, TimeoutError, ClusterDownError)
-_FINAL = (AuthenticationError, AuthorizationError)  # both are ConnectionErrors in redis-py
+SCRIPTS_AGAIN_SECONDS = 60.0
+"""How long scripts are left alone that the server has refused."""
 
 _logger = logging.getLogger("openai_agents_session")
 
@@ -74,28 +69,40 @@ class _Script:
 
 
 _APPEND, _CLEAR, _POP = _Script("append"), _Script("clear"), _Script("pop")
-_REPLACE, _SWAP = _Script("replace"), _Script("swap")
+_REPLACE, _RESTORE, _SWAP = _Script("replace"), _Script("restore"), _Script("swap")
 
 
 class _ClientNotes:
     """What was learnt of a client, for all sessions on it.
 
     Attributes:
-        refused: whether the server takes no scripts.
+        refused_until: when to try scripts again, which the server has refused.
+        warned: whether that was said.
         sent: the scripts that it was sent, and so knows, unless it was restarted.
-        resends: whether redis-py sends commands again by itself.
     """
 
-    def __init__(self, client: Redis | RedisCluster) -> None:
-        self.refused = False
+    def __init__(self) -> None:
+        self.refused_until = 0.0
+        self.warned = False
         self.sent: set[_Script] = set()
-        self.resends = isinstance(client, RedisCluster) or any(
-            client.get_connection_kwargs().get(option)
-            for option in ("retry", "retry_on_error", "retry_on_timeout")
-        )
 
 
-_notes: WeakKeyDictionary[Redis | RedisCluster, _ClientNotes] = WeakKeyDictionary()
+_notes: WeakKeyDictionary[Client, _ClientNotes] = WeakKeyDictionary()
+
+
+class Popped(NamedTuple):
+    """What came of a pop.
+
+    Attributes:
+        settled: False when only the caller can tell whether the newest record is readable:
+            then nothing changed.
+        record: what was removed; None from an empty list.
+        token: names the pop, for putting the record back.
+    """
+
+    settled: bool
+    record: bytes | None = None
+    token: bytes = b""
 
 
 class RedisList:
@@ -107,53 +114,70 @@ class RedisList:
         ttl: seconds that the list lives after a write; None leaves its expiry alone.
     """
 
-    def __init__(self, client: Redis | RedisCluster, key: str, ttl: int | None) -> None:
+    def __init__(self, client: Client, key: str, ttl: int | None) -> None:
         self._client = client
         self._key = key.encode()
         self._token_stem = b"{" + _hash_tag(self._key) + b"}~"
         self._ttl = ttl
         self._seconds = (b"%d" % TOKEN_SECONDS, b"%d" % (ttl or 0))
-        self._notes = _notes.get(client) or _notes.setdefault(client, _ClientNotes(client))
+        self._notes = _notes.get(client) or _notes.setdefault(client, _ClientNotes())
+
+    def _client_here(self) -> Client:
+        return self._client
 
     async def read(self, start: int, stop: int) -> list[bytes]:
         """Return the records from one index to another, both included, as ``LRANGE`` counts."""
-        return await self._sent_again("LRANGE", self._key, start, stop)
+        return await self._sent("LRANGE", self._key, start, stop)
 
     async def length(self) -> int:
         """Return how many records there are."""
-        return await self._sent_again("LLEN", self._key)
+        return await self._sent("LLEN", self._key)
 
     async def exists(self) -> bool:
-        """Return whether there is any record; asked once, for a sign of life."""
-        return bool(await self._command("EXISTS", self._key))
+        """Return whether there is any record; asked for a sign of life, so without patience."""
+        command = ("EXISTS", self._key)
+        try:
+            return bool(await self._client_here().execute_command(*command, **UNDECODED))
+        except FINAL:
+            raise
+        except ConnectionError:  # perhaps of a connection that was closed while it was idle
+            return bool(await self._client_here().execute_command(*command, **UNDECODED))
 
     async def append(self, records: Sequence[bytes]) -> None:
         """Append a batch."""
-        if await self._run(_APPEND, *records) is _NO_SCRIPTS:
-            await settle(self._transaction(("RPUSH", self._key, *records)))
+        deadline = deadline_from_now()
+        if await self._run(deadline, _APPEND, *records) is _NO_SCRIPTS:
+            await self._push(deadline, *records)
 
     async def clear(self) -> None:
         """Delete the list."""
-        if await self._run(_CLEAR) is _NO_SCRIPTS:
-            # Like LLEN in the script, and unlike UNLINK, it refuses a key of another type.
-            await settle(self._command("LTRIM", self._key, 1, 0))
+        deadline = deadline_from_now()
+        if await self._run(deadline, _CLEAR) is _NO_SCRIPTS:
+            await self._empty(deadline)
 
-    async def pop(self) -> tuple[bool, bytes | None]:
-        """Remove the newest record if it looks like a JSON object, from { to }.
-
-        Returns:
-            (True, the record); (True, None) from an empty list; (False, None) when only
-            the caller can tell whether the newest record is readable: then nothing changed.
-        """
-        answer = await self._run(_POP)
+    async def pop(self) -> Popped:
+        """Remove the newest record if it looks like a JSON object, from { to }."""
+        token = self._new_token()
+        answer = await self._run(deadline_from_now(), _POP, token=token)
         if answer is _NO_SCRIPTS or answer == 0:
-            return False, None
-        return True, answer
+            return Popped(settled=False)
+        return Popped(settled=True, record=answer, token=token)
+
+    async def put_back(self, popped: Popped) -> None:
+        """Undo a pop. Should the process end before, the record is lost."""
+        deadline, record = deadline_from_now(), popped.record or b""
+        if await self._run(deadline, _RESTORE, record, token=popped.token) is _NO_SCRIPTS:
+            await self._push(deadline, record)
 
     async def replace(self, records: Sequence[bytes]) -> None:
         """Put a batch in the place of everything."""
-        if await self._run(_REPLACE, *records) is _NO_SCRIPTS:
-            await settle(self._transaction(*self._replacement(records)))
+        deadline = deadline_from_now()
+        if await self._run(deadline, _REPLACE, *records) is _NO_SCRIPTS:
+            if records:
+                commands = self._expiring(*self._replacement(records))
+                await self._unscripted(deadline, lambda _: commands)
+            else:
+                await self._empty(deadline)
 
     async def swap(
         self, oldest: Sequence[bytes], newest: Sequence[bytes], records: Sequence[bytes]
@@ -164,104 +188,118 @@ class RedisList:
             False, and nothing changed, when the list does not begin with ``oldest`` or
             does not end with ``newest`` any more.
         """
+        deadline = deadline_from_now()
         arguments = (len(oldest), len(newest), *oldest, *newest, *records)
-        answer = await self._run(_SWAP, *arguments)
+        answer = await self._run(deadline, _SWAP, *arguments)
         if answer is _NO_SCRIPTS:
-            return await settle(self._watched_swap(oldest, newest, records))
+            return await self._unscripted_swap(deadline, oldest, newest, records)
         return answer == 1
 
-    async def _run(self, script: _Script, *arguments: int | bytes) -> Any:
+    async def _run(
+        self, deadline: float, script: _Script, *arguments: int | bytes, token: bytes = b""
+    ) -> Any:
         """Run a write script once, whatever becomes of its answers and of the caller."""
         notes = self._notes
-        if notes.refused:
+        if time.monotonic() < notes.refused_until:
             return _NO_SCRIPTS
-        token = self._token_stem + b2a_base64(urandom(15), newline=False)
-        operands = (2, self._key, token, *self._seconds, *arguments)
-        clock = asyncio.get_running_loop().time
-        began = clock()
+        operands = (2, self._key, token or self._new_token(), *self._seconds, *arguments)
         try:
             if script in notes.sent:
                 try:
-                    return await self._sent_again("EVALSHA", script.digest, *operands)
+                    return await self._sent_by(deadline, "EVALSHA", script.digest, *operands)
                 except NoScriptError:
                     pass  # it was restarted, or this is another node of the cluster
-            answer = await self._sent_again("EVAL", script.text, *operands)
+            answer = await self._sent_by(deadline, "EVAL", script.text, *operands)
         except asyncio.CancelledError as cancellation:
-            if clock() - began > PATIENCE_SECONDS:
-                raise  # the token may be gone, and what was sent stays as it is
             # What was sent may be done or not. Sent again, it is done, and once.
-            return await settle(self._sent_again("EVAL", script.text, *operands), cancellation)
+            return await settle(
+                self._sent_by(deadline, "EVAL", script.text, *operands), cancellation
+            )
         except ResponseError as exc:
             if not _scripts_refused(exc):
                 raise
-            if not notes.refused:
-                notes.refused = True
+            notes.refused_until = time.monotonic() + SCRIPTS_AGAIN_SECONDS
+            if not notes.warned:
+                notes.warned = True
                 _logger.warning(
                     "The Redis server refuses scripts (EVAL): writes use MULTI/EXEC instead, and "
                     "an answer that is lost may double or lose a write."
                 )
             return _NO_SCRIPTS
         notes.sent.add(script)
+        notes.warned = False
         return answer
 
-    def _command(self, *command: Any) -> Awaitable[Any]:
-        return self._client.execute_command(*command, **_UNDECODED)
+    def _new_token(self) -> bytes:
+        return self._token_stem + b2a_base64(urandom(15), newline=False)
 
-    def _sent_again(self, *command: Any) -> Awaitable[Any]:
-        """Send a command, and again while its answer is lost, for about a second.
+    def _sent(self, *command: Any) -> Awaitable[Any]:
+        return self._sent_by(deadline_from_now(), *command)
 
-        redis-py sends with ``asyncio.wait_for``, which up to Python 3.11 returns as if
-        nothing had been when a cancellation meets a result. 3.11 counts cancellations, so
-        none is lost; 3.10 does not, and there a command has a task of its own.
+    def _sent_by(self, deadline: float, *command: Any) -> Awaitable[Any]:
+        return sent(self._client_here, deadline, *command)
 
-        Raises:
-            redis.exceptions.ConnectionError, redis.exceptions.TimeoutError: as the last
-                attempt ended, or after ``PATIENCE_SECONDS``.
-        """
-        attempts = _attempts(self._client, command)
-        if self._notes.resends:
-            attempts = _in_time(attempts)
-        return attempts if sys.version_info >= (3, 11) else settle(attempts)
+    async def _unscripted(
+        self, deadline: float, plan: Plan, read: Command | None = None, *, alone: bool = False
+    ) -> list[Any] | None:
+        """Write without scripts; ``LLEN`` refuses a key of another type before that."""
+        read = read or ("LLEN", self._key)
+        writing = write(self._client_here, self._key, read, plan, alone=alone)
+        return await settle(before(deadline, writing))
 
-    async def _transaction(self, *commands: tuple[Any, ...]) -> None:
-        async with self._client.pipeline(transaction=True) as pipe:
-            self._queue(pipe, *commands)
-            await pipe.execute()
+    def _expiring(self, *commands: Command) -> list[Command]:
+        expiry = [] if self._ttl is None else [("EXPIRE", self._key, self._ttl)]
+        return [*commands, *expiry]
 
-    def _queue(self, pipe: Any, *commands: tuple[Any, ...]) -> None:
-        for command in commands:
-            pipe.execute_command(*command)
-        if self._ttl is not None:
-            pipe.execute_command("EXPIRE", self._key, self._ttl)
-
-    def _replacement(self, records: Sequence[bytes]) -> list[tuple[Any, ...]]:
+    def _replacement(self, records: Sequence[bytes]) -> list[Command]:
         """The commands that leave these records alone in the list, and its expiry as it is."""
-        if not records:
-            return [("LTRIM", self._key, 1, 0)]
         return [("RPUSH", self._key, *records), ("LTRIM", self._key, -len(records), -1)]
 
-    async def _watched_swap(
-        self, oldest: Sequence[bytes], newest: Sequence[bytes], records: Sequence[bytes]
+    async def _push(self, deadline: float, *records: bytes) -> None:
+        commands = self._expiring(("RPUSH", self._key, *records))
+        await self._unscripted(deadline, lambda _: commands, alone=len(commands) == 1)
+
+    async def _empty(self, deadline: float) -> None:
+        await self._unscripted(deadline, lambda _: [("LTRIM", self._key, 1, 0)], alone=True)
+
+    async def _unscripted_swap(
+        self,
+        deadline: float,
+        oldest: Sequence[bytes],
+        newest: Sequence[bytes],
+        records: Sequence[bytes],
     ) -> bool:
-        """``swap`` without scripts: read under ``WATCH``, then one transaction."""
-        async with self._client.pipeline(transaction=True) as pipe:
-            await pipe.watch(self._key)
-            reading: Any = pipe.execute_command("LRANGE", self._key, 0, -1, **_UNDECODED)
-            found: list[bytes] = await reading
+        def plan(found: list[bytes]) -> list[Command] | None:
             end = len(found) - len(newest)
             if end < len(oldest) or found[: len(oldest)] != [*oldest] or found[end:] != [*newest]:
-                return False
-            pipe.multi()
-            self._queue(pipe, *self._replacement([*found[len(oldest) : end], *records]))
-            try:
-                await pipe.execute()
-            except WatchError:
-                return False
-            return True
+                return None
+            if end == len(oldest) and records:
+                return self._expiring(*self._replacement(records))
+            if end == len(oldest):
+                return [("LTRIM", self._key, 1, 0)]
+            pushing = [("RPUSH", self._key, *records)] if records else []
+            return self._expiring(("LTRIM", self._key, len(oldest), end - 1), *pushing)
+
+        try:
+            replies = await self._unscripted(deadline, plan, ("LRANGE", self._key, 0, -1))
+        except OutOfMemoryError:
+            if oldest or [*records] != [*newest[1:]]:
+                raise
+            return await self._removed(deadline, newest[0])
+        return replies is not None
+
+    async def _removed(self, deadline: float, record: bytes) -> bool:
+        """Remove a record on a full server, which takes no transaction that would free memory."""
+        removal = ("LREM", self._key, -1, record)
+        replies = await self._unscripted(deadline, lambda _: [removal], alone=True)
+        if replies == [0]:
+            return False
+        if self._ttl is not None:
+            await self._unscripted(deadline, lambda _: self._expiring(), alone=True)
+        return True
 
 
 _NO_SCRIPTS = object()
-_UNDECODED = {NEVER_DECODE: True}  # one record that is not UTF-8 would fail the whole reply
 
 
 def _scripts_refused(error: ResponseError) -> bool:
@@ -269,59 +307,6 @@ def _scripts_refused(error: ResponseError) -> bool:
     text = str(error).lower()
     unknown = "unknown command" in text and "eval" in text
     return unknown or ("no permissions to run" in text and "'eval" in text)
-
-
-async def _attempts(client: Redis | RedisCluster, command: tuple[Any, ...]) -> Any:
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task(loop)
-    heard = _cancellations(task)
-    began = loop.time()
-    end = pause = 0.0
-    while True:
-        try:
-            answer = await client.execute_command(*command, **_UNDECODED)
-        except RedisError as exc:
-            answer = exc
-        if _cancellations(task) > heard:
-            raise asyncio.CancelledError
-        if not isinstance(answer, RedisError):
-            return answer
-        end = end or min(loop.time() + RETRY_SECONDS, began + PATIENCE_SECONDS)
-        if loop.time() > end or not isinstance(answer, _RETRIED) or isinstance(answer, _FINAL):
-            raise answer
-        # At once after the first loss; then later and later, and not in step with others.
-        await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
-        pause = min(2 * pause or 0.02, 0.4)
-
-
-def _cancellations(task: asyncio.Task[Any] | None) -> int:
-    return task.cancelling() if task and sys.version_info >= (3, 11) else 0
-
-
-async def _in_time(attempts: Awaitable[Any]) -> Any:
-    """Give up when patience is over, in the middle of what redis-py itself sends again."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task(loop)
-    over = False
-
-    def give_up() -> None:
-        nonlocal over
-        over = True
-        if task:
-            task.cancel()
-
-    # asyncio.timeout would do, at three times the cost, which every operation pays.
-    patience = loop.call_later(PATIENCE_SECONDS, give_up)
-    try:
-        return await attempts
-    except asyncio.CancelledError:
-        if not over:
-            raise
-        if task and sys.version_info >= (3, 11):
-            task.uncancel()
-        raise TimeoutError(f"Redis gave no answer for {PATIENCE_SECONDS:.0f} seconds") from None
-    finally:
-        patience.cancel()
 
 
 def _hash_tag(key: bytes) -> bytes:

@@ -178,16 +178,16 @@ class RedisSession(BaseSession):
         Raises:
             redis.exceptions.RedisError: as redis-py raises it.
         """
-        removed, record = await self._open_records().pop()
-        if removed:
-            if record is None:
+        popped = await self._open_records().pop()
+        if popped.settled:
+            if popped.record is None:
                 return None
-            item = deserialize(record)
+            item = deserialize(popped.record)
             if item is not None:
                 return item
             # It only looked readable. Should the process end before the record is back,
             # what is lost is one that nobody can read.
-            await self._records.append([record])
+            await self._records.put_back(popped)
         while True:
             newest, items = await self._read_newest(1)
             if not items:

@@ -132,7 +132,7 @@ async def test_list_expires_by_itself(redis_client: Redis, key_prefix: str) -> N
 
 
 @pytest.mark.parametrize("ttl", [None, 1000])
-async def test_write_leaves_a_token_for_a_minute(
+async def test_write_leaves_a_token_for_three_minutes(
     redis_client: Redis, key_prefix: str, ttl: int | None
 ) -> None:
     """Every write that changes something leaves one short-lived key in the list's slot."""
@@ -150,7 +150,7 @@ async def test_write_leaves_a_token_for_a_minute(
     assert len(left) == 4
 
     for token in left:
-        assert 50_000 < await redis_client.pttl(token) <= 60_000
+        assert 170_000 < await redis_client.pttl(token) <= 180_000
         assert key_slot(token) == key_slot(key.encode())
 
 

@@ -3,24 +3,33 @@
 -- Returns nil from an empty session, and 0 for a record that only the client can
 -- judge: that one stays where it is.
 local list, token, token_seconds, ttl = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
-local function is_object(record)
-  return record and string.byte(record, 1) == 123 and string.byte(record, -1) == 125 -- { }
+local popped = redis.call('GET', token)
+if popped then
+  return popped
 end
--- To take a record and put it back costs less than to look first. But a list that is
--- emptied for a moment loses its expiry, which must be the session's own, to set again.
-local may_take = true
-if ttl == '0' then
-  may_take = redis.call('EXISTS', token) == 0 and is_object(redis.call('LINDEX', list, -1))
+local record = redis.call('LINDEX', list, -1)
+if not record then
+  return false
 end
-local record = may_take and redis.call('RPOP', list)
-if is_object(record) and redis.call('SET', token, record, 'EX', token_seconds, 'NX') then
-  if ttl ~= '0' then
-    redis.call('EXPIRE', list, ttl)
-  end
-  return record
+if string.byte(record, 1) ~= 123 or string.byte(record, -1) ~= 125 then -- { }
+  return 0
 end
-if record then
-  redis.call('RPUSH', list, record)
+-- It may yet be unreadable. Then restore.lua puts it back, for which there must be the
+-- right (known from Redis 7 on), and no expiry of something else's that goes with the list.
+if redis.acl_check_cmd and not redis.acl_check_cmd('RPUSH', list, record) then
+  return 0
+end
+if ttl == '0' and redis.call('LLEN', list) == 1 and redis.call('PTTL', list) > 0 then
+  return 0
+end
+-- As in append.lua. A full server lets a script go on that has called what frees.
+redis.call('LTRIM', token, 1, 0)
+if ttl ~= '0' then
+  redis.call('EXPIRE', token, ttl)
+end
+redis.call('SET', token, record, 'EX', token_seconds)
+redis.call('LTRIM', list, 0, -2)
+if ttl ~= '0' then
   redis.call('EXPIRE', list, ttl)
 end
-return redis.call('GET', token) or (redis.call('LLEN', list) > 0 and 0)
+return record
