@@ -49,6 +49,9 @@ UNDECODED = {NEVER_DECODE: True}  # one record that is not UTF-8 would fail the 
 # Both are ConnectionErrors in redis-py.
 FINAL = (AuthenticationError, AuthorizationError)
 
+FAILURES = (RedisError, RedisClusterException, AttributeError)
+"""What is caught of redis-py; see ``told``."""
+
 # Nothing was executed, for as long as the cluster moves the slot. redis-py follows MOVED,
 # ASK and TRYAGAIN sixteen times, and then says that its "TTL" is exhausted.
 _MOVING = (ClusterError, TryAgainError)
@@ -125,6 +128,21 @@ def out_of_patience() -> TimeoutError:
     return TimeoutError(f"Redis gave no answer for {PATIENCE_SECONDS:.0f} seconds")
 
 
+def told(client: Client, failure: Exception) -> Exception:
+    """Return what is to be told of a failure of ``client.execute_command``.
+
+    A cluster's client closes its connections when the slots have moved, also those that
+    other tasks are using, and trips over that.
+    """
+    if not isinstance(failure, AttributeError):
+        return failure
+    if not isinstance(client, RedisCluster):
+        raise failure
+    error = ConnectionError("redis-py closed the connection while it was used")
+    error.__cause__ = failure
+    return error
+
+
 async def _attempts(
     client_here: Callable[[], Client], deadline: float, command: tuple[Any, ...]
 ) -> Any:
@@ -136,16 +154,19 @@ async def _attempts(
         client = client_here()
         try:
             answer = await client.execute_command(*command, **UNDECODED)
-        except (RedisError, RedisClusterException) as exc:
-            answer = exc
+        except FAILURES as exc:
+            answer = told(client, exc)
         if _cancellations(task) > heard:
             raise asyncio.CancelledError
-        if not isinstance(answer, (RedisError, RedisClusterException)):
+        if not isinstance(answer, Exception):
             return answer
-        soon = soon or loop.time() + RETRY_SECONDS
-        if loop.time() > (deadline if _is_moving(answer) else soon) or not is_passing(answer):
-            raise answer
-        await leave_demoted(client, answer)
+        if _is_moving(answer):
+            soon = 0.0
+        else:
+            soon = soon or loop.time() + RETRY_SECONDS
+            if loop.time() > soon or not is_passing(answer):
+                raise answer
+            await leave_demoted(client, answer)
         # At once after the first loss; then later and later, and not in step with others.
         await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
         pause = min(2 * pause or 0.02, 0.4)
@@ -154,7 +175,8 @@ async def _attempts(
 
 def is_passing(error: Exception) -> bool:
     """Return whether it may be another answer in a moment."""
-    if isinstance(error, FINAL):
+    # A cluster that cannot be connected to is told of with its reason as the cause.
+    if isinstance(error, FINAL) or isinstance(error.__cause__, FINAL):
         return False
     return isinstance(error, (*_PASSING, *_MOVING, *_DEMOTED)) or _code(error) is not None
 

@@ -12,21 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from redis.asyncio import RedisCluster
-from redis.exceptions import (
-    AskError,
-    MovedError,
-    RedisClusterException,
-    RedisError,
-    ResponseError,
-    SlotNotCoveredError,
-)
+from redis.exceptions import AskError, MovedError, ResponseError, SlotNotCoveredError
 
 from openai_agents_session._base import RETRY_SECONDS
-from openai_agents_session._redis_sending import is_passing, leave_demoted
+from openai_agents_session._redis_sending import FAILURES, is_passing, leave_demoted, told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -71,7 +64,7 @@ async def write(
     soon = pause = 0.0
     while True:
         client = client_here()
-        begun = False
+        begun, error = False, None
         try:
             async with _connection(client, key) as connection:
                 opening = [read] if alone else [("WATCH", key), read, ("MULTI",)]
@@ -85,15 +78,21 @@ async def write(
                     return None
                 if replies is not None:
                     return _without_error(replies)
-        except (RedisError, RedisClusterException) as exc:
-            soon = soon or loop.time() + RETRY_SECONDS
-            moved = isinstance(client, RedisCluster) and isinstance(exc, (MovedError, AskError))
-            refused = isinstance(exc, ResponseError)
-            if (begun and not refused) or not (moved or (is_passing(exc) and loop.time() < soon)):
-                raise
-            await leave_demoted(client, exc)
-            if moved:  # this makes redis-py look where the slot is now
+        except FAILURES as exc:
+            error = told(client, exc)
+        if error is None:
+            pass  # another writer was faster
+        elif begun and not isinstance(error, ResponseError):
+            raise error
+        elif isinstance(client, RedisCluster) and isinstance(error, (MovedError, AskError)):
+            soon = 0.0
+            with suppress(*FAILURES):  # this makes redis-py look where the slot is now
                 await client.execute_command("EXISTS", key)
+        else:
+            soon = soon or loop.time() + RETRY_SECONDS
+            if loop.time() > soon or not is_passing(error):
+                raise error
+            await leave_demoted(client, error)
         await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
         pause = min(2 * pause or 0.02, 0.4)
 
