@@ -88,10 +88,12 @@ def test_the_dynamodb_tables() -> None:
     """The cost tables have a row for each size and contender, and one for each target."""
     tables = benchmarks("dynamodb", "--emulator", "dynalite", "--iterations", "1", "--scale", "64")
 
-    writes, reads, money, pages, times, targets = tables
+    writes, reads, money, reading_all, reading_the_last, pages, times, targets = tables
     assert len(writes) == len(reads) == 1 + 5
     assert [row[0] for row in money[1:]] == ["this library", "one item", "0.1.0"]
-    assert [row[0] for row in pages[1:]] == [*["4 KiB"] * 4, "5 KiB"]
+    assert [row[0] for row in reading_all[1:]] == ["4 KiB"] * 5
+    assert [row[0] for row in reading_the_last[1:]] == ["4 KiB"] * 5
+    assert [row[0] for row in pages[1:]] == ["default", *["4 KiB"] * 5, "5 KiB"]
     assert times[1][0] == "dynalite, median"
     assert [row[1:] for row in targets if row[0].startswith("requests")] == [["1", "1"]] * 2
 

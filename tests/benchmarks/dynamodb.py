@@ -10,7 +10,8 @@ from importlib.metadata import version
 from statistics import mean, median
 from typing import TYPE_CHECKING
 
-from openai_agents_session.dynamodb._session import DEFAULT_PAGE_BYTES, MIN_PAGE_BYTES
+from openai_agents_session.dynamodb._packing import FIRST_PAGE_BYTES, LATER_PAGE_BYTES
+from openai_agents_session.dynamodb._session import MIN_PAGE_BYTES
 from tests.benchmarks import dynamodb_cost as cost
 from tests.benchmarks import dynamodb_peers as peers
 from tests.benchmarks.dynamodb_driver import TURN_BYTES
@@ -20,11 +21,13 @@ from tests.dynamodb import emulators
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
-    from tests.benchmarks.dynamodb_cost import Stage, Trade
+    from tests.benchmarks.dynamodb_cost import Course, Stage, Trade
     from tests.benchmarks.dynamodb_peers import Bill, Peer
 
 SIZES = (10, 100, 350, 1024, 10 * 1024)  # KB of history
-PAGE_SIZES = (16, 32, 64, 128, 350)  # KiB
+PAGE_SIZES = (8, 16, 32, 64, 128, 350)  # KiB
+COMPARED = PAGE_SIZES[:4]
+TURNS = (20, 100, 500)  # of 2 KB
 RACE_SIZE = 200  # KB
 CONVERSATION = 350  # KB, the largest that all can hold
 
@@ -32,6 +35,8 @@ CONVERSATION = 350  # KB, the largest that all can hold
 # November 2024. Other regions cost up to half as much again.
 WRITE_PRICE = 0.625
 READ_PRICE = 0.125
+
+DEFAULT = (FIRST_PAGE_BYTES, LATER_PAGE_BYTES)
 
 _NAMES = {"dynalite": "dynalite", "local": "DynamoDB Local"}
 _VERSIONS = {"dynalite": emulators.DYNALITE_VERSION, "local": emulators.LOCAL_VERSION}
@@ -45,9 +50,19 @@ class Plan:
     rounds: int
 
     @property
-    def page_bytes(self) -> int:
-        """The default, or the least that there is."""
-        return max(MIN_PAGE_BYTES, DEFAULT_PAGE_BYTES // self.scale)
+    def options(self) -> dict[str, int]:
+        """The default's, or the smallest pages that there are."""
+        return {"page_bytes": MIN_PAGE_BYTES} if self.scale > 1 else {}
+
+    @property
+    def page_bytes(self) -> tuple[int, int]:
+        """What that means for the first page, and for those that follow."""
+        first, later = (MIN_PAGE_BYTES,) * 2 if self.scale > 1 else DEFAULT
+        return first, later
+
+    def pages(self, kibibytes: int) -> dict[str, int]:
+        """The options for pages of a size."""
+        return {"page_bytes": max(MIN_PAGE_BYTES, kibibytes * 1024 // self.scale)}
 
     def turns(self, kilobytes: int) -> int:
         """How many turns make so much history."""
@@ -65,30 +80,43 @@ def run(names: Sequence[str], rounds: int, scale: int = 1) -> str:
                 races[name] = _race(plan, ours, old, one)
         with _contenders(names[0], python) as (ours, old, one):
             races[names[0]] = _race(plan, ours, old, one)
-            stages = cost.grow(ours, sizes, plan.page_bytes)
+            stages = cost.grow(ours, sizes, paged=True, **plan.options)
             others = [cost.grow(one, sizes), cost.grow(old, sizes)]
-            refused = [cost.blind(ours, plan.page_bytes, size) for size in sizes]
+            refused = [cost.blind(ours, size, **plan.options) for size in sizes]
             conversation = plan.turns(CONVERSATION)
             money = [
-                cost.runner(ours, conversation, page_bytes=plan.page_bytes),
-                *(cost.runner(peer, conversation) for peer in (one, old)),
+                *cost.runner(ours, [conversation], **plan.options),
+                *(cost.runner(peer, [conversation])[0] for peer in (one, old)),
             ]
-            pages = [max(MIN_PAGE_BYTES, size * 1024 // scale) for size in PAGE_SIZES]
-            trades = [cost.trade(ours, size, plan.turns(1024)) for size in pages]
+            policies = [plan.options, *map(plan.pages, COMPARED)]
+            turns = [max(1, each // scale) for each in TURNS]
+            courses = {
+                limit: [cost.runner(ours, turns, limit, **each) for each in policies]
+                for limit in (None, cost.LAST)
+            }
+            default = plan.page_bytes[1]
+            trades = [
+                cost.trade(ours, each.get("page_bytes", default), plan.turns(1024), **each)
+                for each in (plan.options, *map(plan.pages, PAGE_SIZES))
+            ]
     parts = [
         _setting(names),
-        f"Write units, with page_bytes of {plan.page_bytes // 1024} KiB",
+        f"Write units, by default: {_pages(*plan.page_bytes)}",
         _writes(stages, others, refused),
         "Read units, and requests in parentheses",
         _reads(stages, others),
         f"Dollars for 1,000 conversations of {conversation * TURN_BYTES // 1024} KB",
         _money(money),
+        "Write + read units (requests) of a conversation, dollars for 1,000: each turn reads all",
+        _policies(plan, turns, courses[None]),
+        f"the same, reading the last {cost.LAST}",
+        _policies(plan, turns, courses[cost.LAST]),
         f"page_bytes, at the end of {plan.turns(1024) * TURN_BYTES // 1024} KB of history",
-        table(_TRADE_HEADER, map(_trade, trades)),
+        table(_TRADE_HEADER, map(_trade, trades, ["default", *[""] * len(PAGE_SIZES)])),
         f"Milliseconds of an append at {plan.turns(RACE_SIZE) * TURN_BYTES // 1024} KB",
         _times(races),
         "Targets",
-        _targets(plan, stages, others[1], races),
+        _targets(plan, stages, others[1], races, spent=money[0], end=trades[0]),
     ]
     return "\n\n".join(parts)
 
@@ -144,12 +172,37 @@ def _reads(stages: Sequence[Stage], others: Sequence[list[Stage]]) -> str:
     return table(header, rows)
 
 
-def _money(units: Sequence[tuple[float, float]]) -> str:
+def _policies(plan: Plan, turns: Sequence[int], courses: Sequence[Sequence[Course]]) -> str:
+    """A row for the default and for each size."""
+    names = [_pages(*plan.page_bytes)]
+    names += [_pages(*[plan.pages(size)["page_bytes"]] * 2) for size in COMPARED]
+    rows = [
+        [name, *(f"{_course(each)} {sum(_dollars(each)):.2f}" for each in row)]
+        for name, row in zip(names, courses, strict=True)
+    ]
+    return table(["`page_bytes`", *(f"{each} turns" for each in turns)], rows)
+
+
+def _course(course: Course) -> str:
+    return f"{course.write:,.0f} + {course.read:,.0f} ({course.requests:,})"
+
+
+def _dollars(course: Course) -> tuple[float, float]:
+    """For writing and for reading 1,000 conversations."""
+    return course.write * WRITE_PRICE / 1000, course.read * READ_PRICE / 1000
+
+
+def _pages(first: int, later: int) -> str:
+    texts = [f"{size // 1024} KiB" for size in (first, later)]
+    return ", then ".join(dict.fromkeys(texts))
+
+
+def _money(courses: Sequence[Course]) -> str:
     """Each turn reads all, then appends: as ``Runner.run`` does."""
     rows = []
-    for name, (write, read) in zip(("this library", "one item", "0.1.0"), units, strict=True):
-        dollars = (write * WRITE_PRICE / 1000, read * READ_PRICE / 1000)
-        figures = [_span([write]), _span([read])]
+    for name, course in zip(("this library", "one item", "0.1.0"), courses, strict=True):
+        dollars = _dollars(course)
+        figures = [_span([course.write]), _span([course.read])]
         rows.append([name, *figures, *(f"{each:.2f}" for each in (*dollars, sum(dollars)))])
     return table(["", "write units", "read units", "writes", "reads", "in all"], rows)
 
@@ -160,10 +213,10 @@ _TRADE_HEADER = [
 ]
 
 
-def _trade(trade: Trade) -> list[str]:
+def _trade(trade: Trade, name: str) -> list[str]:
     plain = [bill for bill in trade.appends if not bill.sealed]
     return [
-        f"{trade.page_bytes // 1024} KiB",
+        name or f"{trade.page_bytes // 1024} KiB",
         f"{mean(bill.write for bill in trade.appends):.1f}",
         _span(bill.write for bill in plain),
         _span(bill.write for bill in trade.appends if bill.sealed),
@@ -187,10 +240,14 @@ def _targets(
     stages: Sequence[Stage],
     old: Sequence[Stage],
     races: dict[str, dict[str, tuple[float, float]]],
+    *,
+    spent: Course,
+    end: Trade,
 ) -> str:
     rows = []
-    for stage, kilobytes in zip(stages, SIZES, strict=True):
-        most = plan.page_bytes // 1024 + (8 if kilobytes > 1024 else 3)
+    for stage in stages:
+        paged = stage.turns * TURN_BYTES > plan.page_bytes[0]
+        most = plan.page_bytes[paged] // 1024 + 3
         plain = max(bill.write for bill in stage.plain) if stage.plain else 0
         sealing = max(bill.write for bill in stage.sealing)
         size = _size(stage.turns)
@@ -198,6 +255,10 @@ def _targets(
         rows.append([f"of one that seals, {size}", f"{sealing:,.0f}", f"≤ {2 * most}"])
     whole = SIZES.index(CONVERSATION)
     share = stages[whole].built / old[whole].built
+    average = mean(bill.write for bill in end.appends)
+    rows.append(["write units of an append at 1 MB, mean", f"{average:.1f}", "≤ 15"])
+    dollars = f"{sum(_dollars(spent)):.2f}"
+    rows.append([f"dollars for 1,000 of {CONVERSATION} KB, reading all", dollars, "≤ 3.20"])
     rows.append([f"building {_size(stages[whole].turns)}, ours / 0.1.0", f"{share:.2f}", "≤ 0.25"])
     appends = [len(bill.requests) for stage in stages for bill in stage.plain]
     rows.append(["requests of an append", str(max(appends)), "1"])

@@ -74,6 +74,21 @@ class Trade:
     last: Sequence[Bill]
 
 
+@dataclass(frozen=True)
+class Course:
+    """What a conversation has cost up to a turn: units, and requests."""
+
+    write: float = 0.0
+    read: float = 0.0
+    requests: int = 0
+
+    def plus(self, bill: Bill) -> Course:
+        """The same after one more operation."""
+        return Course(
+            self.write + bill.write, self.read + bill.read, self.requests + len(bill.requests)
+        )
+
+
 @contextlib.contextmanager
 def table(url: str) -> Generator[str]:
     """Make a table for the duration of a ``with``; the emulator may be somebody else's."""
@@ -94,9 +109,8 @@ def table(url: str) -> Generator[str]:
         asyncio.run(delete())
 
 
-def grow(peer: Peer, sizes: Sequence[int], page_bytes: int | None = None) -> list[Stage]:
+def grow(peer: Peer, sizes: Sequence[int], *, paged: bool = False, **options: int) -> list[Stage]:
     """Build a conversation turn by turn, and look at it when it has each of the sizes."""
-    options = {"page_bytes": page_bytes} if page_bytes else {}
     session_id = uuid.uuid4().hex
     steps: list[Step] = []
     stages: list[Stage] = []
@@ -107,7 +121,7 @@ def grow(peer: Peer, sizes: Sequence[int], page_bytes: int | None = None) -> lis
         if number in sizes:
             everything[number] = bill = peer.get()
             assert bill.items == number * ITEMS_PER_TURN, bill
-        if (bool(ends) and ends[-1] > sizes[-1] + 1) if page_bytes else number > sizes[-1]:
+        if (bool(ends) and ends[-1] > sizes[-1] + 1) if paged else number > sizes[-1]:
             break
         step = Step(peer.get(LAST), peer.add(number))
         if step.append.error:
@@ -127,35 +141,45 @@ def grow(peer: Peer, sizes: Sequence[int], page_bytes: int | None = None) -> lis
     return stages
 
 
-def blind(peer: Peer, page_bytes: int, turns: int) -> Bill:
+def blind(peer: Peer, turns: int, **options: int) -> Bill:
     """The sealing append by an object that has read nothing: it is refused first."""
     session_id = uuid.uuid4().hex
-    peer.open(session_id, page_bytes=page_bytes)
+    peer.open(session_id, **options)
     peer.add(0, turns)
     for number in itertools.count(turns):
-        peer.open(session_id, page_bytes=page_bytes)
+        peer.open(session_id, **options)
         bill = peer.add(number)
         if bill.sealed:
             return bill
     raise AssertionError("unreachable")
 
 
-def runner(peer: Peer, turns: int, **options: int) -> tuple[float, float]:
-    """Write and read units of a conversation in which each turn reads all before it appends."""
+def runner(
+    peer: Peer, turns: Sequence[int], limit: int | None = None, **options: int
+) -> list[Course]:
+    """Measure a conversation up to each of these turns, each of which reads before it appends."""
     session_id = uuid.uuid4().hex
-    write = read = 0.0
-    for number in range(turns):
+    course = Course()
+    courses: dict[int, Course] = {}
+    for number in range(1, turns[-1] + 1):
         peer.open(session_id, **options)
-        for bill in (peer.get(), peer.add(number)):
+        for bill in (peer.get(limit), peer.add(number)):
             assert not bill.error, bill
-            write, read = write + bill.write, read + bill.read
-    return write, read
+            course = course.plus(bill)
+        courses[number] = course
+    return [courses[number] for number in turns]
 
 
-def trade(peer: Peer, page_bytes: int, turns: int) -> Trade:
-    """Measure a page's filling, at the end of a conversation of about so many turns."""
-    filling = page_bytes // TURN_BYTES
-    options = {"page_bytes": page_bytes}
+def trade(peer: Peer, size: int, turns: int, **options: int) -> Trade:
+    """Measure a page's filling, at the end of a conversation of about so many turns.
+
+    Args:
+        peer: the contender.
+        size: how many bytes a page has.
+        turns: how long the conversation is.
+        options: what makes it have such pages.
+    """
+    filling = max(1, size // TURN_BYTES)
     session_id = uuid.uuid4().hex
     peer.open(session_id, **options)
     start = max(1, turns - 3 * filling // 2)
@@ -173,7 +197,7 @@ def trade(peer: Peer, page_bytes: int, turns: int) -> Trade:
         seals += bill.sealed
         if seals == 2:
             break
-    return Trade(page_bytes, appends, [peer.get() for _ in range(7)], last)
+    return Trade(size, appends, [peer.get() for _ in range(7)], last)
 
 
 def race(peers: Mapping[str, Peer], turns: int, rounds: int) -> dict[str, tuple[float, float]]:

@@ -176,8 +176,8 @@ async def test_table_name_is_not_empty(idle: Any) -> None:
         DynamoDBSession("user-1", idle, "")
 
 
-@pytest.mark.parametrize("page_bytes", [4096, 65536, 358_400])
-async def test_page_bytes_from_4_to_350_kib(idle: Any, page_bytes: int) -> None:
+@pytest.mark.parametrize("page_bytes", [None, 4096, 65536, 358_400])
+async def test_page_bytes_from_4_to_350_kib(idle: Any, page_bytes: int | None) -> None:
     """Both bounds are allowed."""
     DynamoDBSession("user-1", idle, "table", page_bytes=page_bytes)
 
@@ -189,7 +189,7 @@ async def test_page_bytes_out_of_range(idle: Any, page_bytes: int) -> None:
         DynamoDBSession("user-1", idle, "table", page_bytes=page_bytes)
 
 
-@pytest.mark.parametrize("page_bytes", [None, "64 KiB", 65536.0, True])
+@pytest.mark.parametrize("page_bytes", ["64 KiB", 65536.0, True])
 async def test_page_bytes_of_another_type(idle: Any, page_bytes: Any) -> None:
     """A number of bytes is an int, and True is none."""
     with pytest.raises(

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb._session import DEFAULT_PAGE_BYTES
+from openai_agents_session.dynamodb._packing import FIRST_PAGE_BYTES, LATER_PAGE_BYTES
 from tests.benchmarks.dynamodb_driver import TURN_BYTES, Meter, turn
 from tests.dynamodb import emulators
 
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 COUNTING = [name for name in emulators.names() if name != "moto"]
 EMULATORS = COUNTING
 
-PAGE_UNITS = DEFAULT_PAGE_BYTES // 1024
+FIRST_UNITS, LATER_UNITS = FIRST_PAGE_BYTES // 1024, LATER_PAGE_BYTES // 1024
 BOOKKEEPING_UNITS = 3
 """What an append may cost beyond the page that it is appended to."""
-FILLING = DEFAULT_PAGE_BYTES // TURN_BYTES  # turns that fill a page to the last byte
+SHORT = 20
+"""Turns of a conversation that is one item."""
+WRITE_PRICE, READ_PRICE = 0.625e-6, 0.125e-6
+"""Dollars for a request unit, on demand: those of the documentation."""
 
 
 class Metered:
@@ -63,39 +66,90 @@ async def metered(emulator: Emulator, dynamodb_client: Any, table: str) -> Async
         yield Metered(client, dynamodb_client, table)
 
 
-@pytest.mark.parametrize("kilobytes", [10, 100, 350])
+async def test_a_short_conversation_is_one_item(metered: Metered) -> None:
+    """Up to 20 turns of 2 KB, each append and each read is one request, and costs that much."""
+    for number in range(SHORT):
+        units, requests = await metered.append(number)
+        assert requests == ["UpdateItem"]
+        assert units <= (number + 1) * TURN_BYTES // 1024 + 1
+        metered.meter.reset()
+        assert len(await metered.session().get_items()) == 4 * (number + 1)
+        assert metered.meter.requests == ["GetItem"]
+        assert metered.meter.read <= (number + 1) * TURN_BYTES / 4096 + 1
+
+
+@pytest.mark.parametrize("kilobytes", [100, 350])
 async def test_an_append_costs_at_most_a_page(metered: Metered, kilobytes: int) -> None:
     """Whatever the length, an append takes a page's units and a few, and a seal twice that."""
-    turns = kilobytes * 1024 // TURN_BYTES
-    await metered.begin(turns)
-    bills = [await metered.append(number) for number in range(turns, turns + FILLING)]
+    start = kilobytes * 1024 // TURN_BYTES
+    batch = [item for number in range(start) for item in turn(number)]
+    await metered.session().add_items(batch)
+    bills = [await metered.append(number) for number in range(start, start + 12)]
 
     plain = [units for units, requests in bills if requests == ["UpdateItem"]]
     sealing = [units for units, requests in bills if requests == ["BatchWriteItem", "UpdateItem"]]
-    assert (len(plain), len(sealing)) == (FILLING - 1, 1)
-    assert max(plain) <= PAGE_UNITS + BOOKKEEPING_UNITS
-    assert max(plain) > PAGE_UNITS - 2 * TURN_BYTES // 1024, "no page came near to being full"
-    assert sealing[0] <= 2 * (PAGE_UNITS + BOOKKEEPING_UNITS)
-    assert len(await metered.session().get_items()) == 4 * (turns + FILLING)
+    assert len(plain) + len(sealing) == len(bills)
+    assert len(sealing) in {3, 4}
+    assert max(plain) <= LATER_UNITS
+    assert max(sealing) <= 2 * LATER_UNITS
+    assert sum(plain + sealing) / len(bills) <= 10
+    assert len(await metered.session().get_items()) == len(batch) + 4 * len(bills)
+
+
+async def test_the_first_page_is_paid_for_once(metered: Metered) -> None:
+    """The append that ends the first page costs twice that page, and the next ones a small one."""
+    await metered.begin(SHORT + 1)
+    units, requests = await metered.append(SHORT + 1)
+
+    assert requests == ["BatchWriteItem", "UpdateItem"]
+    assert units <= 2 * FIRST_UNITS
+    for number in range(SHORT + 2, SHORT + 5):
+        units, requests = await metered.append(number)
+        assert requests == ["UpdateItem"]
+        assert units <= LATER_UNITS
+
+
+async def test_the_mean_append_at_1_mb(metered: Metered) -> None:
+    """At the end of 1 MB, a turn of 2 KB costs 10 units in the mean, seals included."""
+    start = 1024 * 1024 // TURN_BYTES
+    batch = [item for number in range(start) for item in turn(number)]
+    await metered.session().add_items(batch)
+    units = [(await metered.append(number))[0] for number in range(start, start + 16)]
+
+    assert sum(units) / len(units) <= 10
+
+
+@emulators.run_on(emulators.best())
+async def test_what_a_conversation_costs(metered: Metered) -> None:
+    """A thousand conversations of 350 KB whose every turn reads all cost less than $2.40."""
+    dollars = 0.0
+    for number in range(350 * 1024 // TURN_BYTES):
+        session = metered.session()
+        metered.meter.reset()
+        assert len(await session.get_items()) == 4 * number
+        await session.add_items(turn(number))
+        dollars += metered.meter.write * WRITE_PRICE + metered.meter.read * READ_PRICE
+
+    assert 1000 * dollars < 2.40
 
 
 async def test_an_append_by_an_object_that_read_nothing(metered: Metered) -> None:
     """Who has not read the conversation pays for one refused attempt when a page is full."""
-    await metered.begin(FILLING)
-    units, requests = await metered.append(FILLING, seen=False)
+    await metered.begin(SHORT + 1)
+    units, requests = await metered.append(SHORT + 1, seen=False)
 
     assert [name for name in requests if name != "GetItem"] == [  # dynalite must be asked
         "UpdateItem",
         "BatchWriteItem",
         "UpdateItem",
     ]
-    assert units <= 3 * (PAGE_UNITS + BOOKKEEPING_UNITS)
-    assert metered.meter.refused > PAGE_UNITS
+    assert units <= 3 * FIRST_UNITS
+    assert metered.meter.refused > SHORT * TURN_BYTES // 1024
 
 
 async def test_references_to_pages_stay_small(metered: Metered) -> None:
     """A hundred and sixty pages add one unit at most to an append."""
-    page_bytes = 2 * TURN_BYTES
+    page_bytes = 2 * TURN_BYTES + 384
     turns = 160 * 2 + 1
     batch = [item for number in range(turns) for item in turn(number)]
     await metered.session(page_bytes=page_bytes).add_items(batch)
@@ -108,27 +162,25 @@ async def test_references_to_pages_stay_small(metered: Metered) -> None:
     assert metered.meter.requests.count("BatchGetItem") == 3
 
 
-async def test_a_read_that_needs_no_page(metered: Metered) -> None:
-    """Up to ``page_bytes``, the conversation is one item: one request, and its own units."""
-    await metered.begin(FILLING)
+async def test_a_page_fills_its_read_units(metered: Metered) -> None:
+    """With what a page has beside its items, it is not read for a unit more than they take."""
+    batch = [item for number in range(200) for item in turn(number)]
+    await metered.session(page_bytes=8 * 1024).add_items(batch)
     metered.meter.reset()
-    items = await metered.session().get_items()
+    assert await metered.session().get_items() == batch
 
-    assert len(items) == 4 * FILLING
-    assert metered.meter.requests == ["GetItem"]
-    assert PAGE_UNITS / 4 <= metered.meter.read <= PAGE_UNITS / 4 + 1
+    assert metered.meter.read <= 1.2 * 200 * TURN_BYTES / 4096
 
 
-async def test_the_last_items_need_one_page_at_most(metered: Metered) -> None:
-    """A limit reads the item and the newest page, however many pages there are."""
-    await metered.begin(4 * FILLING + 1)
+async def test_the_last_items_need_two_small_pages_at_most(metered: Metered) -> None:
+    """A limit reads the item and the newest pages, however many pages there are."""
+    batch = [item for number in range(4 * SHORT) for item in turn(number)]
+    await metered.session().add_items(batch)
+    for number in range(4 * SHORT, 4 * SHORT + 5):
+        await metered.append(number)
     metered.meter.reset()
     items = await metered.session().get_items(20)
 
     assert len(items) == 20
     assert metered.meter.requests == ["GetItem", "BatchGetItem"]
-    assert metered.meter.read <= PAGE_UNITS / 4 + 2
-    metered.meter.reset()
-    assert len(await metered.session().get_items(4)) == 4
-    assert metered.meter.requests == ["GetItem"]
-    assert metered.meter.read == 1
+    assert metered.meter.read <= 2 * LATER_UNITS / 4 + 2

@@ -100,7 +100,7 @@ async def pages(place: Place) -> None:
 
 async def pages_and_an_empty_item(place: Place) -> None:
     await pages(place)
-    for _ in range(6):
+    for _ in range(8):
         await place.session().pop_item()
 
 
@@ -163,7 +163,7 @@ CASES = {
     ),
     "pop": Case(one_item, lambda s: s.pop_item(), OLD[:3], OLD[:2]),
     "pop into a page": Case(
-        pages_and_an_empty_item, lambda s: s.pop_item(), OLD[:-6], OLD[:-7], requests=4
+        pages_and_an_empty_item, lambda s: s.pop_item(), OLD[:-8], OLD[:-9], requests=4
     ),
     "replace": Case(pages, lambda s: s.replace_items(MANY), OLD, MANY, requests=5),
     "replace by nothing": Case(pages, lambda s: s.replace_items([]), OLD, [], requests=3),

@@ -107,11 +107,11 @@ async def test_item_that_grows_too_large(store: Store) -> None:
     """Where an application's own attribute leaves no room, DynamoDB's refusal changes nothing."""
     session = store.session()
     await session.add_items(numbered(0, 1))
-    await store.change(other={"S": "x" * 360_000})
+    await store.change(other={"S": "x" * 380_000})
     before = await store.everything()
 
     with pytest.raises(ClientError) as info:
-        await session.add_items([sized(60_000)])
+        await session.add_items([sized(40_000)])
 
     assert code_of(info.value) == "ValidationException"
     assert await store.everything() == before

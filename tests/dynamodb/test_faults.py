@@ -9,7 +9,6 @@ import pytest
 
 from openai_agents_session import DynamoDBSession
 from openai_agents_session.dynamodb import _calls
-from openai_agents_session.dynamodb._session import DEFAULT_PAGE_BYTES
 from tests.dynamodb import emulators
 from tests.dynamodb.proxy import LOSE_ANSWER, behind, lose_answer_at, on, one_in
 from tests.dynamodb.writer import (
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from tests.dynamodb.emulators import Emulator
     from tests.dynamodb.store import Store
 
+LARGE_PAGE_BYTES = 64 * 1024
 EMULATORS = emulators.servers()
 
 BATCHES, POPS = 40, 20
@@ -40,7 +40,7 @@ ONCE: dict[str, Any] = {"retries": {"total_max_attempts": 1}}
 """botocore then sends nothing again, and it is left to the session."""
 
 
-@pytest.fixture(params=[SMALLEST, DEFAULT_PAGE_BYTES], ids=["small pages", "large pages"])
+@pytest.fixture(params=[SMALLEST, LARGE_PAGE_BYTES], ids=["small pages", "large pages"])
 def page_bytes(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
@@ -67,7 +67,7 @@ def assert_popped_once(before: list[Any], popped: list[list[Any]], after: list[A
 # A thousand batches and 500 pops as most clients are; a fifth of that as others are.
 @pytest.mark.parametrize(
     ("page_bytes", "config", "batches"),
-    [(SMALLEST, {}, 1000), (SMALLEST, ONCE, 200), (DEFAULT_PAGE_BYTES, {}, 200)],
+    [(SMALLEST, {}, 1000), (SMALLEST, ONCE, 200), (LARGE_PAGE_BYTES, {}, 200)],
     ids=["small pages", "no retries", "large pages"],
 )
 async def test_a_thousand_batches_and_500_pops_with_every_tenth_answer_lost(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from openai_agents_session.dynamodb._packing import PAGE_OVERHEAD
 from tests.dynamodb import emulators
 from tests.dynamodb.store import ID, SMALLEST, Store, bytes_of, numbered, sized, user
 
@@ -194,27 +195,28 @@ async def test_bookkeeping_is_right_after_every_write(store: Store, start: int, 
 
 @pytest.mark.parametrize("page_bytes", [SMALLEST, 65_536])
 async def test_page_bytes_is_what_one_item_holds(store: Store, page_bytes: int) -> None:
-    """Exactly as much as ``page_bytes`` is one item, and one byte more has a page."""
+    """What fills a page with its bookkeeping is one item, and one byte more has a page."""
     for more in (0, 1):
         session = store.session(f"{more} more", page_bytes=page_bytes)
         await session.add_items([sized(2000)])
-        await session.add_items([sized(page_bytes - 2100)])
+        await session.add_items([sized(page_bytes - PAGE_OVERHEAD - 2100)])
         await session.add_items([sized(100 + more)])
 
         item = await store.item(session.session_id)
         assert ("pages" in item) == bool(more)
-        assert int(item["bytes"]["N"]) == (101 if more else page_bytes)
+        assert int(item["bytes"]["N"]) == (101 if more else page_bytes - PAGE_OVERHEAD)
         assert item["count"]["N"] == "3"
 
 
 async def test_first_batch_of_page_bytes_is_one_item(store: Store) -> None:
-    """A first batch of exactly ``page_bytes`` makes no page, and one byte more does."""
+    """A first batch that fills the item makes no page, and one byte more does."""
     for more in (0, 1):
         session = store.session(f"{more} more", page_bytes=SMALLEST)
-        await session.add_items([sized(2000), sized(2096 + more)])
+        room = SMALLEST - PAGE_OVERHEAD
+        await session.add_items([sized(2000), sized(room - 2000 + more)])
 
         assert ("pages" in await store.item(session.session_id)) == bool(more)
-        assert await session.get_items() == [sized(2000), sized(2096 + more)]
+        assert await session.get_items() == [sized(2000), sized(room - 2000 + more)]
 
 
 async def test_size_is_counted_in_bytes(store: Store) -> None:

@@ -78,12 +78,15 @@ async def test_batch_larger_than_pages(store: Store) -> None:
 
 
 async def test_default_page_bytes(store: Store) -> None:
-    """By default 64 KiB of items are one item, and more of them have pages."""
-    session, given = store.session(), letters(0, 10, 20_000)
-    for number in range(10):
+    """By default 44 KiB are one item, which then moves to a page; others have 8 KiB."""
+    session, given = store.session(), letters(0, 64, 1000)
+    for number in range(64):
         await session.add_items(given[number : number + 1])
-        assert len(await store.page_keys()) == number // 3
+        pages = 0 if number < 44 else 1 + (number - 44) // 7
+        assert len(await store.page_keys()) == pages, number
 
+    sizes = [len((await store.item(key))["items"]["L"]) for key in await store.page_keys()]
+    assert sizes == [44, 7, 7]
     assert await session.get_items() == given
     await store.assert_whole()
 
@@ -250,7 +253,7 @@ async def test_neighbours_pages_are_left_alone(store: Store) -> None:
 
 async def test_more_than_a_hundred_pages(store: Store) -> None:
     """A conversation of 250 pages, most of them named by other pages, is one like any other."""
-    session, given = store.session(page_bytes=SMALLEST), letters(0, 251, 4000)
+    session, given = store.session(page_bytes=SMALLEST), letters(0, 251, 3700)
     await session.add_items(given)
     assert len(await store.page_keys()) == 250
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb._session import DEFAULT_PAGE_BYTES
 from tests.dynamodb import emulators
 from tests.dynamodb.writer import (
     SMALLEST,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from tests.dynamodb.emulators import Emulator
 
+LARGE_PAGE_BYTES = 64 * 1024
 EMULATORS = emulators.servers()
 
 PROCESSES, BATCHES, POPS = 8, 100, 120
@@ -40,7 +40,7 @@ def children() -> Iterator[list[Child]]:
         yield [stack.enter_context(Child()) for _ in range(PROCESSES)]
 
 
-@pytest.fixture(params=[SMALLEST, DEFAULT_PAGE_BYTES], ids=["small pages", "large pages"])
+@pytest.fixture(params=[SMALLEST, LARGE_PAGE_BYTES], ids=["small pages", "large pages"])
 def page_bytes(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 

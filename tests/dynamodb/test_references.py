@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb import _calls, _pages, remove_orphaned_pages
+from openai_agents_session.dynamodb import _calls, _packing, remove_orphaned_pages
 from openai_agents_session.dynamodb._head import PageRef, written
-from openai_agents_session.dynamodb._pages import (
+from openai_agents_session.dynamodb._packing import (
     FOLDED_REFERENCES,
     KEPT_REFERENCES,
     Page,
-    Pages,
     fold,
 )
+from openai_agents_session.dynamodb._pages import Pages
 from tests.benchmarks.dynamodb_driver import Meter
 from tests.dynamodb import emulators
 from tests.dynamodb.proxy import behind, delay_until, lose_answer_at, on
@@ -55,8 +55,8 @@ UNTIL_FULL = 27_280
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few references to a page, so that few pages make several levels."""
-    monkeypatch.setattr(_pages, "FOLDED_REFERENCES", 3)
-    monkeypatch.setattr(_pages, "KEPT_REFERENCES", 1)
+    monkeypatch.setattr(_packing, "FOLDED_REFERENCES", 3)
+    monkeypatch.setattr(_packing, "KEPT_REFERENCES", 1)
 
 
 async def levels(store: Store) -> list[int]:

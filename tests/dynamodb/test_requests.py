@@ -108,7 +108,7 @@ async def test_append_of_a_stranger_finds_out_that_the_item_is_full(
     store: Store, ttl: int | None
 ) -> None:
     """An object that has not seen the item is refused once, and needs no read where it is told."""
-    await store.session(ttl_seconds=ttl, page_bytes=SMALLEST).add_items([sized(4000)])
+    await store.session(ttl_seconds=ttl, page_bytes=SMALLEST).add_items([sized(3500)])
 
     session = store.session(ttl_seconds=ttl, page_bytes=SMALLEST)
     requests = await sent_by(store, session.add_items([sized(600)]))
@@ -123,7 +123,7 @@ async def test_append_of_a_stranger_finds_out_that_the_item_is_full(
 
 async def test_pages_are_read_by_the_hundred(store: Store) -> None:
     """Each hundred pages are one request more, and a limit asks for no more than it needs."""
-    await store.session(page_bytes=SMALLEST).add_items([sized(4000)] * 202)
+    await store.session(page_bytes=SMALLEST).add_items([sized(3700)] * 202)
     assert len(await store.page_keys()) == 201
 
     # The oldest 128 are named in two pages of references, which are read with the newest ones.

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from openai_agents_session.dynamodb import _pages
+from openai_agents_session.dynamodb import _packing
 from tests.dynamodb import emulators
 from tests.dynamodb.store import ID, Store, epoch, temporary_table, user
 
@@ -195,8 +195,8 @@ def _mark(item: Any) -> str:
 
 def test_session_is_like_a_list(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is done to a session and a list by turns, both have the same items."""
-    monkeypatch.setattr(_pages, "FOLDED_REFERENCES", 2)
-    monkeypatch.setattr(_pages, "KEPT_REFERENCES", 1)
+    monkeypatch.setattr(_packing, "FOLDED_REFERENCES", 2)
+    monkeypatch.setattr(_packing, "KEPT_REFERENCES", 1)
     loop, stack = asyncio.new_event_loop(), AsyncExitStack()
     try:
         client = loop.run_until_complete(

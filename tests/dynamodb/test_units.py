@@ -23,13 +23,22 @@ from openai_agents_session.dynamodb._head import (
     size_of,
     texts_of,
 )
-from openai_agents_session.dynamodb._pages import LOST, PART_BYTES, Page, join, pack
+from openai_agents_session.dynamodb._packing import (
+    LOST,
+    PART_BYTES,
+    Page,
+    Room,
+    join,
+    pack,
+    spread,
+)
 from openai_agents_session.dynamodb._updates import extension, outlives, replacement, takes
 
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NOW = 1_900_000_000
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+ROOM = Room(200, 50)
 records_lists = st.lists(texts.map(lambda text: {"S": text}), max_size=30)
 
 
@@ -311,6 +320,31 @@ def test_large_record_that_is_no_text_is_not_cut() -> None:
     assert pack([record, record], 4096) == ([([record], 1), ([record], 1)], [])
 
 
+@relaxed
+@given(records_lists, st.integers(1, 200), st.integers(1, 200), st.booleans())
+def test_records_are_spread_over_an_item_and_its_pages(
+    records: list[Any], first: int, later: int, paged: bool
+) -> None:
+    """An item keeps what it has room for, and what is more is in pages, the large ones first."""
+    room, kept = Room(max(first, later), min(first, later)), (PageRef.new(1),) * paged
+    pages, rest = spread(records, room, kept)
+
+    assert join(*stored(pages)) + rest == records
+    assert size_of(rest) <= (room.beside(kept) if not pages else room.later)
+    assert bool(pages) == (size_of(records) > room.beside(kept))
+    if pages and not paged:
+        found, _ = pages[0]
+        assert found == pack(records, room.first)[0][0][0]
+
+
+def test_room_of_pages() -> None:
+    """A page and what belongs to it fill whole read units, and 20 turns of 2 KB fit into one."""
+    assert Room.of(None).first >= 20 * 2048
+    assert Room.of(16 * 1024) == Room(16_000, 16_000)
+    assert Room.of(None).beside(()) == 44 * 1024 - 384
+    assert Room.of(None).beside((PageRef.new(1),)) == 8 * 1024 - 384
+
+
 # --- requests --------------------------------------------------------------------------------
 
 
@@ -319,20 +353,25 @@ def test_item_takes_what_fits() -> None:
     later, ref = int(time.time()) + 1000, PageRef.new(1)
     head = Head(exists=True, version=1, records=[{"S": "x" * 99}])
 
-    assert takes(Head(), 200, 200, None)
-    assert not takes(Head(), 201, 200, None)
-    assert takes(head, 100, 200, None)
-    assert not takes(head, 101, 200, None)
-    assert not takes(replace(head, version=None), 1, 200, None)
-    assert not takes(replace(head, ttl=1).as_of_now(), 1, 200, None)
-    paged = replace(head, pages=(ref,), ttl=later, pages_until=later + 10)
-    assert takes(paged, 1, 200, None)
-    assert takes(paged, 1, 200, later + 10)
-    assert not takes(paged, 1, 200, later + 11)
-    assert not takes(replace(paged, ttl=later + 11), 1, 200, None)
-    assert not takes(replace(paged, ttl=None), 1, 200, None)
-    assert takes(replace(paged, ttl=None, pages_until=None), 1, 200, None)
-    assert not takes(replace(paged, ttl=None, pages_until=None), 1, 200, later)
+    assert takes(Head(), 200, ROOM, None)
+    assert not takes(Head(), 201, ROOM, None)
+    assert takes(head, 100, ROOM, None)
+    assert not takes(head, 101, ROOM, None)
+    assert not takes(replace(head, version=None), 1, ROOM, None)
+    assert not takes(replace(head, ttl=1).as_of_now(), 1, ROOM, None)
+    paged = Head(exists=True, version=1, records=[{"S": "x" * 9}])
+    paged = replace(paged, pages=(ref,), ttl=later, pages_until=later + 10)
+    assert takes(paged, 40, ROOM, None)
+    assert not takes(paged, 41, ROOM, None)
+    assert takes(replace(paged, pages=(ref,) * 512), 1, ROOM, None)
+    assert not takes(replace(paged, pages=(ref,) * 513), 1, ROOM, None)
+    assert takes(paged, 1, ROOM, None)
+    assert takes(paged, 1, ROOM, later + 10)
+    assert not takes(paged, 1, ROOM, later + 11)
+    assert not takes(replace(paged, ttl=later + 11), 1, ROOM, None)
+    assert not takes(replace(paged, ttl=None), 1, ROOM, None)
+    assert takes(replace(paged, ttl=None, pages_until=None), 1, ROOM, None)
+    assert not takes(replace(paged, ttl=None, pages_until=None), 1, ROOM, later)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +406,7 @@ def test_every_name_and_value_of_a_request_is_used(ttl: int | None) -> None:
         Head(version=4, writes=frozenset({mark}), pages=(PageRef.new(1),), pages_until=9),
     ]
     requests = [
-        extension([{"S": "{}"}], mark, size=3, page_bytes=4096, ttl=ttl, start=1),
+        extension([{"S": "{}"}], mark, size=3, room=Room(4096, 4096), ttl=ttl, start=1),
         *(replacement(head, after, None, mark) for head in heads for after in afters),
         replacement(heads[1], afters[0], 0, mark),
     ]

@@ -54,7 +54,7 @@ async def test_elements_that_are_no_text(store: Store, element: dict[str, Any]) 
     await session.add_items(given[1:])  # seals what is there
     assert await session.get_items() == given
     (page, *_) = await store.page_keys()
-    assert (await store.item(page))["items"]["L"] == [element, *records, element]
+    assert (await store.item(page))["items"]["L"][:3] == [element, *records, element]
     for number in reversed(range(6)):
         assert await session.pop_item() == given[number]
 

@@ -18,8 +18,8 @@ Bookkeeping beside them:
     created_at          S     when this conversation began, in UTC
     updated_at          S     when it was last written to
 
-Past ``page_bytes`` the elements of ``items`` move to a page: an item that is written once and
-never changed, of ``items``, ``page_of`` (the session's id), ``created_at``, ``ttl`` and the
+Past ``page_bytes`` the oldest elements of ``items`` move to a page: an item that is written once
+and never changed, of ``items``, ``page_of`` (the session's id), ``created_at``, ``ttl`` and the
 ``writes`` and ``writes_since`` of that time. Where ``pages`` gets long, its oldest references move
 to a page of references, which has ``pages`` in the place of ``items`` and the tokens; its level is
 1, that of a page of references to such pages 2, and so on. A page is stored before the session's

@@ -33,7 +33,7 @@ from openai_agents_session.dynamodb._head import (
     size_of,
 )
 from openai_agents_session.dynamodb._item import Item, SupersededError
-from openai_agents_session.dynamodb._pages import PART_BYTES, Page, fold, join, pack
+from openai_agents_session.dynamodb._packing import Page, Room, fold, join, pack, spread
 from openai_agents_session.dynamodb._updates import (
     conditional,
     extension,
@@ -43,7 +43,7 @@ from openai_agents_session.dynamodb._updates import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from openai_agents_session.dynamodb._calls import Table
 
@@ -58,14 +58,14 @@ class Conversation:
         table: where they are.
         session_id: the item's key.
         ttl: seconds that the conversation lives after a write; None leaves its time alone.
-        page_bytes: what the records may take of the item before they go into a page.
+        room: what the records may take of the item before they go into a page.
     """
 
-    def __init__(self, table: Table, session_id: str, ttl: int | None, page_bytes: int) -> None:
+    def __init__(self, table: Table, session_id: str, ttl: int | None, room: Room) -> None:
         self._table = table
         self._key = {"session_id": {"S": session_id}}
         self._ttl = ttl
-        self._page_bytes = page_bytes
+        self._room = room
         self._item = Item(table, session_id)
 
     async def read(self) -> Head:
@@ -111,18 +111,16 @@ class Conversation:
         size = size_of(records)
 
         async def attempt(head: Head | None, token: Token) -> None:
-            if head is None and size > self._page_bytes:
+            if head is None and size > self._room.first:
                 head = await self._item.read()
             head = head and head.as_of_now()
             ttl = self._expiry()
-            taken = head is None or takes(head, size, self._page_bytes, ttl)
+            taken = head is None or takes(head, size, self._room, ttl)
             if head and (not taken or head.outworn):
-                await self._commit(head, self._appended(head, records), token)
+                await self._commit(head, self.packed(head.window, head.records + records), token)
                 return
             start = getrandbits(48)
-            request = extension(
-                records, token, size=size, page_bytes=self._page_bytes, ttl=ttl, start=start
-            )
+            request = extension(records, token, size=size, room=self._room, ttl=ttl, start=start)
             if await self._item.update(token, request) and head:
                 self._item.seen = replace(
                     head,
@@ -197,20 +195,10 @@ class Conversation:
         self._item.seen = None
         await self._item.pages.discard(seen.pages + seen.left, named=())
 
-    def packed(self, window: Window, records: Sequence[Attribute]) -> Change:
+    def packed(self, window: Window, records: list[Attribute]) -> Change:
         """Return the change that puts these records in the place of what was read."""
-        pages, rest = pack(records, self._page_bytes)
+        pages, rest = spread(records, self._room, window.kept)
         return Change(window, rest, pages)
-
-    def _appended(self, head: Head, records: list[Attribute]) -> Change:
-        window = head.window
-        if head.size + size_of(records) <= self._page_bytes:
-            return Change(window, head.records + records)
-        pages, rest = pack(head.records, max(PART_BYTES, self._page_bytes))
-        if rest:
-            pages.append((rest, len(rest)))
-        change = self.packed(window, records)
-        return replace(change, pages=[*pages, *change.pages])
 
     async def _commit(self, head: Head, change: Change, token: Token) -> None:
         """Write a change of the item as it was read: new pages, the item, old pages.
@@ -229,7 +217,7 @@ class Conversation:
             # conversation that then keeps none, so the item gets others.
             before = Window(kept, [], window.writes, window.since)
             window = await self.reach(head, inf, before)
-            older, rest = pack(window.records, self._page_bytes)
+            older, rest = pack(window.records, self._room.first)
             pages = [*older, *([(rest, len(rest))] if rest else []), *pages]
             kept = ()
         elif kept and not outlives(head.pages_until, ttl):

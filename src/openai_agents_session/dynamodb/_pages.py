@@ -21,7 +21,7 @@ import contextlib
 import json
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from openai_agents_session.dynamodb._calls import FAILED, ConditionFailedError
@@ -29,16 +29,14 @@ from openai_agents_session.dynamodb._head import (
     NAME_LENGTH,
     Attribute,
     PageRef,
-    Token,
     moment,
     references_of,
-    size_of,
-    texts_of,
     written,
 )
+from openai_agents_session.dynamodb._packing import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from openai_agents_session.dynamodb._calls import Table
 
@@ -48,51 +46,13 @@ MAX_KEY_BYTES = 2048
 MAX_ID_BYTES = MAX_KEY_BYTES - 1 - NAME_LENGTH
 """Of a session's id, so that the keys of its pages fit as well."""
 
-PART_BYTES = 300 * 1024
-"""Of a record's part, and of any page that is not one of ``page_bytes``. An item has 400 KB
-at most (AWS documentation, "Quotas in Amazon DynamoDB"), and the id, the tokens and the
-references need some of it; and three times as much, as botocore escapes text that is not
-ASCII, stays within ``BODY_BYTES``."""
-
 BODY_BYTES = 1_000_000
 """Of the pages in one request. aiohttp holds the event loop while it sends a body of more
 than 1 MiB, and warns of it (``aiohttp/payload.py``)."""
 
-FOLDED_REFERENCES = 64
-"""In a page of references."""
-
-KEPT_REFERENCES = 16
-"""Of each level, that stay in the item at least, so that its newest pages are read at once."""
-
-LOST: Attribute = {"NULL": True}
-"""Stands for a record that was in a page which is not there any more."""
-
 _logger = logging.getLogger("openai_agents_session")
-_CONTINUES = 0b10_000000  # begins a byte of UTF-8 that begins no character
 _READ_AT_ONCE = 100  # BatchGetItem (AWS API reference)
 _WRITTEN_AT_ONCE = 25  # BatchWriteItem (AWS API reference)
-
-
-@dataclass(frozen=True)
-class Page:
-    """What is in a page.
-
-    Attributes:
-        records: its records, or a part of one.
-        writes: tokens of writes that the session's item remembered before.
-        since: writes that began later are in ``writes`` or noted after it, if they were done.
-        refs: in place of all that, the references in a page of references.
-    """
-
-    records: list[Attribute] = field(default_factory=list, repr=False)
-    writes: frozenset[bytes] = frozenset()
-    since: int = 0
-    refs: tuple[PageRef, ...] = ()
-
-    @property
-    def until(self) -> int:
-        """Up to when the tokens are complete: what its item said, once the page was stored."""
-        return max([self.since, *(Token(each).stamp for each in self.writes)])
 
 
 class Pages:
@@ -234,73 +194,6 @@ class Pages:
         return {"session_id": {"S": f"{self._session_id}~{ref.name}"}}
 
 
-def fold(
-    refs: tuple[PageRef, ...],
-) -> tuple[tuple[PageRef, ...], list[tuple[PageRef, Page]]]:
-    """Put old references into pages of references, so that an item never has many.
-
-    Returns:
-        The references that are left, and the pages to be stored.
-    """
-    pages: list[tuple[PageRef, Page]] = []
-    upper, lower, level = [*refs], [], 0
-    while upper:
-        start = max((at for at, ref in enumerate(upper, 1) if ref.level > level), default=0)
-        upper, run = upper[:start], upper[start:]
-        while len(run) >= KEPT_REFERENCES + FOLDED_REFERENCES:
-            group, run = run[:FOLDED_REFERENCES], run[FOLDED_REFERENCES:]
-            ref = PageRef.new(sum(each.count for each in group), level + 1)
-            pages.append((ref, Page(refs=tuple(group))))
-            upper.append(ref)
-        lower = run + lower
-        level += 1
-    return tuple(lower), pages
-
-
-def pack(
-    records: Iterable[Attribute], limit: int
-) -> tuple[list[tuple[list[Attribute], int]], list[Attribute]]:
-    """Distribute records over pages of at most so many bytes.
-
-    Returns:
-        For each page its records and how many begin in it; and the records that follow
-        the last page. A record larger than a page is a page of its own, or several.
-    """
-    pages: list[tuple[list[Attribute], int]] = []
-    rest: list[Attribute] = []
-    room = limit
-    for record in records:
-        size = size_of([record])
-        if size > room and rest:
-            pages.append((rest, len(rest)))
-            rest, room = [], limit
-        if size > limit:
-            pages += [([part], count) for part, count in _parts(record)]
-        else:
-            rest.append(record)
-            room -= size
-    return pages, rest
-
-
-def join(refs: Sequence[PageRef], pages: Sequence[Page | None]) -> list[Attribute]:
-    """Return the records of pages in a row, their parts put together again.
-
-    For each record of a page that is not there stands one that cannot be read.
-    """
-    records: list[Attribute] = []
-    for ref, page in zip(refs, pages, strict=True):
-        if page is None:
-            if ref.count:
-                records += [LOST] * ref.count
-            elif records:
-                records[-1] = LOST
-        elif ref.count:
-            records += page.records
-        elif records and records[-1] is not LOST:
-            records[-1] = {"S": "".join(texts_of([records[-1], *page.records]))}
-    return records
-
-
 def _opened(refs: Sequence[PageRef], pages: Sequence[Page | None]) -> tuple[PageRef, ...]:
     """Return the references, with its content in the place of one to a page of references.
 
@@ -310,20 +203,6 @@ def _opened(refs: Sequence[PageRef], pages: Sequence[Page | None]) -> tuple[Page
     for ref, page in zip(refs, pages, strict=True):
         found += page.refs if page and ref.level else [replace(ref, level=0)]
     return tuple(found)
-
-
-def _parts(record: Attribute) -> Iterator[tuple[Attribute, int]]:
-    if "S" not in record:
-        yield record, 1
-        return
-    text = record["S"].encode()
-    start = 0
-    while start < len(text):
-        end = start + PART_BYTES
-        while end < len(text) and text[end] & 0b11_000000 == _CONTINUES:
-            end -= 1
-        yield {"S": text[start:end].decode()}, 0 if start else 1
-        start = end
 
 
 def _parsed(item: dict[str, Attribute] | None) -> Page | None:

@@ -14,6 +14,7 @@ from openai_agents_session.dynamodb._calls import Table
 from openai_agents_session.dynamodb._conversation import Conversation
 from openai_agents_session.dynamodb._head import Change, Window, texts_of
 from openai_agents_session.dynamodb._item import SupersededError
+from openai_agents_session.dynamodb._packing import Room
 from openai_agents_session.dynamodb._pages import MAX_ID_BYTES
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
 
     from openai_agents_session.dynamodb._head import Attribute, Head
-
-DEFAULT_PAGE_BYTES = 64 * 1024
 
 MIN_PAGE_BYTES = 4 * 1024
 
@@ -43,8 +42,10 @@ class DynamoDBSession(BaseSession):
             ``create_table_if_not_exists`` makes such a table.
         ttl_seconds: seconds that the conversation lives after its last write; None keeps it,
             and leaves an expiry that something else has set alone.
-        page_bytes: how many bytes of items the session's own item holds before they move to
-            a page, from 4 KiB to 350 KiB. An append costs up to this in write capacity.
+        page_bytes: how large a page may be in the table, from 4 KiB to 350 KiB; the session's
+            own item holds as much before it moves to a page, and an append costs up to this
+            in write capacity. None is cheapest for most: 44 KiB for the first page, so that
+            a short conversation is one item, and 8 KiB for those that follow.
         session_settings: the SDK's ``SessionSettings``, or a dict of its fields;
             ``limit`` is the default for ``get_items``.
 
@@ -62,7 +63,7 @@ class DynamoDBSession(BaseSession):
         table_name: str,
         ttl_seconds: int | None = None,
         *,
-        page_bytes: int = DEFAULT_PAGE_BYTES,
+        page_bytes: int | None = None,
         session_settings: SessionSettings | dict[str, Any] | None = None,
     ) -> None:
         super().__init__(session_id, session_settings)
@@ -75,7 +76,7 @@ class DynamoDBSession(BaseSession):
             Table(dynamodb_client, table_name),
             session_id,
             checked_ttl("ttl_seconds", ttl_seconds),
-            _checked_page_bytes(page_bytes),
+            Room.of(None if page_bytes is None else _checked_page_bytes(page_bytes)),
         )
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:

@@ -15,6 +15,7 @@ from openai_agents_session.dynamodb._head import MOST_REFERENCES, MOST_WRITES, m
 
 if TYPE_CHECKING:
     from openai_agents_session.dynamodb._head import Attribute, Head, Token
+    from openai_agents_session.dynamodb._packing import Room
 
 
 def extension(
@@ -22,7 +23,7 @@ def extension(
     token: Token,
     *,
     size: int,
-    page_bytes: int,
+    room: Room,
     ttl: int | None,
     start: int,
 ) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def extension(
         records: what is appended.
         token: names the write.
         size: the bytes that they take.
-        page_bytes: the bytes that all records of the item may take.
+        room: the bytes that all records of the item may take.
         ttl: when the item then expires; None leaves that alone.
         start: the version of an item that was not there, less one.
     """
@@ -41,8 +42,9 @@ def extension(
         lasting = "(attribute_not_exists(#pages) OR #pages_until >= :ttl)"
     condition = (
         "attribute_not_exists(#session_id) OR NOT contains(#writes, :token) "
-        "AND #writes_since < :stamp AND #bytes <= :room AND size(#writes) <= :most "
-        "AND (attribute_not_exists(#pages) OR size(#pages) <= :named) "
+        "AND #writes_since < :stamp AND size(#writes) <= :most "
+        "AND (#bytes <= :room AND size(#pages) <= :named "
+        "OR #bytes <= :first AND attribute_not_exists(#pages)) "
         f"AND (attribute_not_exists(#ttl) OR #ttl > :now) AND {lasting}"
     )
     update = (
@@ -63,7 +65,8 @@ def extension(
         ":one": number(1),
         ":count": number(len(records)),
         ":size": number(size),
-        ":room": number(page_bytes - size),
+        ":room": number(room.later - size),
+        ":first": number(room.first - size),
         ":most": number(MOST_WRITES),
         ":named": number(MOST_REFERENCES),
         ":moment": {"S": moment(token.stamp)},
@@ -77,10 +80,10 @@ def extension(
     return {"UpdateExpression": update, **conditional(condition, values, update)}
 
 
-def takes(head: Head, size: int, page_bytes: int, ttl: int | None) -> bool:
+def takes(head: Head, size: int, room: Room, ttl: int | None) -> bool:
     """Whether ``extension`` will do for such an item."""
     if not head.exists:
-        return size <= page_bytes
+        return size <= room.first
     if ttl is not None:
         lasting = not head.pages or (head.pages_until or 0) >= ttl
     else:
@@ -88,7 +91,7 @@ def takes(head: Head, size: int, page_bytes: int, ttl: int | None) -> bool:
     return (
         head.version is not None
         and not head.expired
-        and head.size + size <= page_bytes
+        and head.size + size <= room.beside(head.pages)
         and len(head.writes) <= MOST_WRITES
         and len(head.pages) <= MOST_REFERENCES
         and lasting
