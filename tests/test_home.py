@@ -11,7 +11,7 @@ from threading import Barrier
 
 import pytest
 
-from openai_agents_session._home import Home, home_of
+from openai_agents_session._home import Home, at_end_of_loop, home_of
 
 
 async def moved(home: Home) -> bool:
@@ -112,3 +112,24 @@ def test_a_client_has_one_home() -> None:
 
     assert home_of(client) is home_of(client)
     assert home_of(client) is not home_of(other)
+
+
+def test_the_end_of_an_event_loop_is_told_once() -> None:
+    """Before it is closed it awaits what it was asked to, however often it was asked."""
+    ended: list[asyncio.AbstractEventLoop] = []
+
+    async def close(loop: asyncio.AbstractEventLoop) -> None:
+        await asyncio.sleep(0)
+        ended.append(loop)
+
+    async def main() -> asyncio.AbstractEventLoop:
+        at_end_of_loop(close)
+        at_end_of_loop(close)
+        gc.collect()
+        assert asyncio.get_running_loop() not in ended
+        return asyncio.get_running_loop()
+
+    loops = [asyncio.run(main()), asyncio.run(main())]
+
+    assert ended == loops
+    assert all(loop.is_closed() for loop in loops)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -75,3 +77,40 @@ def home_of(client: Any) -> Home:
         client: what holds the connections; it can be hashed and referred to weakly.
     """
     return _homes.get(client) or _homes.setdefault(client, Home())
+
+
+Close = Callable[[asyncio.AbstractEventLoop], Awaitable[None]]
+
+_ends: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Close, AsyncGenerator[None]]]
+_ends = WeakKeyDictionary()
+"""Held here, since an event loop holds its asynchronous generators only weakly."""
+
+
+def at_end_of_loop(close: Close) -> None:
+    """Have the running event loop await something before it is closed.
+
+    ``asyncio.run`` shuts down asynchronous generators at its end, and has no other hook
+    (Python's documentation, ``loop.shutdown_asyncgens``). Connections that nobody can use any
+    more are closed there; else they would stay open until they are collected.
+
+    Args:
+        close: what to await, once, with the event loop. Asking again changes nothing.
+    """
+    loop = asyncio.get_running_loop()
+    ends = _ends.get(loop)
+    if ends is None:
+        for closed in [other for other in _ends if other.is_closed()]:
+            del _ends[closed]  # it was closed without a shutdown
+        ends = _ends.setdefault(loop, {})
+    if close not in ends:
+        ends[close] = end = _end(close, loop)
+        with suppress(StopIteration):
+            end.__anext__().send(None)  # up to its yield, before which it awaits nothing
+
+
+async def _end(close: Close, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        _ends.get(loop, {}).pop(close, None)
+        await close(loop)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 USER = "tester"
+WITH_PASSWORD = "visitor"
+"""A user who has to give a password; the test makes the role."""
 
 
 def find_binaries() -> Path | None:
@@ -68,6 +70,9 @@ class PostgresServer(Started):
             cwd=self._directory,
             **self._owner,
         )
+        rules = self._directory / "data" / "pg_hba.conf"
+        first = f"host all {WITH_PASSWORD} all scram-sha-256\n"
+        rules.write_text(first + rules.read_text())
         self.port = free_port()
         return self.launch()
 
@@ -100,12 +105,12 @@ class PostgresServer(Started):
         wait_until(self._ready, f"PostgreSQL on port {self.port}")
         return self
 
-    def stop(self) -> None:
+    def stop(self, *, how: signal.Signals = signal.SIGINT) -> None:
         """End the server as an operator would who is in a hurry: connections are cut."""
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
@@ -116,6 +121,11 @@ class PostgresServer(Started):
     def restart(self) -> Self:
         """Stop, and start on the same port with the same data."""
         self.stop()
+        return self.launch()
+
+    def crash(self) -> Self:
+        """End at once (``SIGQUIT``), without writing what is in memory, and recover."""
+        self.stop(how=signal.SIGQUIT)
         return self.launch()
 
     def close(self) -> None:

@@ -11,15 +11,21 @@ a "committed" must not contradict what the transaction would have left behind.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sqlalchemy import Text, bindparam, cast, func, select
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Text, bindparam, case, cast, func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import UserDefinedType
 
 from openai_agents_session._base import RETRY_SECONDS, SETTLE_SECONDS, Pauses, add_note
+from openai_agents_session.database._errors import (
+    IN_THE_FUTURE,
+    is_lost,
+    is_stale,
+    is_undone,
+    state_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,10 +36,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 _T = TypeVar("_T")
-
-_GONE = ("08", "57P01", "57P02", "57P03")
-"""SQLSTATEs of a server that cannot be reached, stops, has crashed, or is about to start
-(PostgreSQL's documentation, "PostgreSQL Error Codes")."""
 
 
 class _Xid8(UserDefinedType[Any]):
@@ -49,7 +51,12 @@ class _Xid8(UserDefinedType[Any]):
 NUMBER: ColumnElement[str] = cast(func.pg_current_xact_id(), Text)
 """For statements that write: the number of their transaction."""
 
-_STATUS = select(func.pg_xact_status(cast(bindparam("number", type_=Text()), _Xid8())))
+_STATUS = select(
+    case(
+        (func.pg_is_in_recovery(), "in recovery"),  # a replica, which may know less
+        else_=func.pg_xact_status(cast(bindparam("number", type_=Text()), _Xid8())),
+    )
+)
 
 
 @dataclass
@@ -88,12 +95,12 @@ async def attempt(
         ended: tuple[Transaction, _T] | None = None
         try:
             async with begin(writes=writes) as transaction:
-                result = await unit(transaction)
+                result = await _done(unit, transaction)
                 ended = transaction, result
         except Exception as error:
-            if not is_lost(error):
+            if not (is_lost(error) or is_undone(error)):
                 raise
-            if ended and ended[0].number:
+            if ended and ended[0].number and is_lost(error):
                 committed = await _was_committed(begin, ended[0])
                 if committed is None:
                     add_note(error, "The write may have been done: nobody could tell.")
@@ -107,35 +114,36 @@ async def attempt(
             return result
 
 
+async def _done(unit: Callable[[Transaction], Awaitable[_T]], transaction: Transaction) -> _T:
+    """Run a unit of work, and leave no connection in the pool that would fail the next one."""
+    try:
+        return await unit(transaction)
+    except DBAPIError as error:
+        if is_stale(error):
+            await transaction.connection.invalidate(error)
+        raise
+
+
 async def _was_committed(begin: Begin, transaction: Transaction) -> bool | None:
-    """Ask the server what became of a transaction; None if it does not say in time."""
+    """Ask the server what became of a transaction; None if it does not say in time.
+
+    The one that takes writes is asked: a replica may not have heard of it yet. A server that
+    has not given such a number has lost it in a crash, or was a replica that did not get it:
+    the transaction is not there.
+    """
     pauses = Pauses(0.02, 0.4)
     while pauses.elapsed < SETTLE_SECONDS:
         await pauses.wait()
         try:
-            async with begin(writes=False) as now:
+            async with begin(writes=True) as now:
                 status = await now.connection.scalar(_STATUS, {"number": transaction.number})
                 if status == "committed":
                     return not transaction.agrees or await transaction.agrees(now.connection)
-                if status != "in progress":
+                if status not in {"in progress", "in recovery"}:
                     return False if status == "aborted" else None
         except Exception as error:
-            if not is_lost(error):
+            if state_of(error) == IN_THE_FUTURE:
+                return False
+            if not (is_lost(error) or is_undone(error)):
                 raise
     return None
-
-
-def is_lost(error: Exception) -> bool:
-    """Whether an error says that the connection is gone, or was not to be had."""
-    cause: object = error
-    if isinstance(error, DBAPIError):
-        if error.connection_invalidated:
-            return True
-        cause = error.orig
-    # asyncpg raises what the event loop raises, and errors of its own before there is a login.
-    if isinstance(cause, (OSError, asyncio.TimeoutError)):
-        return True
-    state = getattr(cause, "sqlstate", "")
-    if state is None:  # psycopg's error, and not the server's
-        return isinstance(error, OperationalError)
-    return str(state).startswith(_GONE)

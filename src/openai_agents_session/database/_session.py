@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 from agents.memory.session_settings import resolve_session_limit
 
 from openai_agents_session._base import BaseSession, CompactionSnapshot
-from openai_agents_session.database._attempts import is_lost
 from openai_agents_session.database._checks import (
     MAX_ROWS,
     UNSET,
@@ -15,6 +14,7 @@ from openai_agents_session.database._checks import (
     checked_user_id,
 )
 from openai_agents_session.database._conversation import Conversation, UnreadableError
+from openai_agents_session.database._errors import is_lost
 from openai_agents_session.database._items import items_of
 from openai_agents_session.database._rows import Name
 from openai_agents_session.database._work import Work

@@ -28,6 +28,8 @@ from sqlalchemy.pool import StaticPool
 
 from openai_agents_session._base import settle
 from openai_agents_session.database._attempts import Transaction, attempt
+from openai_agents_session.database._connections import check_at_home, first_use, keep_at_home
+from openai_agents_session.database._errors import give_a_hint, hide_words
 from openai_agents_session.database._statements import tables_of
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ class Work:
             running.add_done_callback(lambda _: lock.release())  # given up or not
             return await settle(running)
         except StatementError as error:
-            _hide_words(error)
+            hide_words(error)
+            give_a_hint(error)
             raise
 
     async def _in_session(self, session: AsyncSession, unit: Unit[_T], *, writes: bool) -> _T:
@@ -136,6 +139,7 @@ class Work:
         options: dict[str, Any] = {}
         # A connection that the session was given, in a transaction that is the giver's.
         joined = isinstance(bind, Connection) and bind.in_transaction()
+        keep_at_home(bind.engine)
         if dialect.name == "sqlite":
             if writes and joined:  # before SQLAlchemy makes a savepoint
                 await session.run_sync(lambda _: _begin_immediate(bind))
@@ -143,9 +147,11 @@ class Work:
             # Whatever the engine's own level is: with AUTOCOMMIT nothing would be atomic, and
             # from REPEATABLE READ on concurrent writers would be refused instead of waiting.
             options["isolation_level"] = "READ COMMITTED"
-        connection = await session.connection(
-            bind_arguments=self._arguments(writes=writes), execution_options=options
-        )
+        async with first_use(dialect):
+            connection = await session.connection(
+                bind_arguments=self._arguments(writes=writes), execution_options=options
+            )
+        check_at_home(connection)
         if dialect.name == "sqlite" and writes:
             await connection.run_sync(_begin_immediate)
         return Transaction(session, connection, dialect)
@@ -166,41 +172,6 @@ class Work:
                 yield
         else:
             yield
-
-
-def _hide_words(error: StatementError) -> None:
-    """Take the conversation out of an error: parameters, and the row that PostgreSQL quotes.
-
-    asyncpg keeps that row apart, but SQLAlchemy 2.0 puts it into its own messages, and psycopg
-    has it both apart and in its message.
-    """
-    error.hide_parameters = True
-    chain: list[Any] = [error]
-    cause: Any = error.orig
-    while cause is not None:
-        chain.append(cause)
-        cause = cause.__cause__
-    rows = [row for row in map(_quoted_row, chain) if row]
-    for one in chain:
-        one.args = tuple(_without(rows, part) for part in one.args)
-        if isinstance(getattr(one, "detail", None), str):
-            one.detail = None
-
-
-def _quoted_row(error: Any) -> str | None:
-    """Return what asyncpg or psycopg has of PostgreSQL's details; StatementError has a list."""
-    detail = getattr(error, "detail", None)
-    if isinstance(detail, str):
-        return detail
-    found: str | None = getattr(getattr(error, "diag", None), "message_detail", None)
-    return found
-
-
-def _without(rows: list[str], part: Any) -> Any:
-    if isinstance(part, str):
-        for row in rows:
-            part = part.replace(row, "(hidden)")
-    return part
 
 
 def _begin_immediate(connection: Connection) -> None:
