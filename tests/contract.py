@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, cast
 
 import pytest
 import pytest_asyncio
+from agents.extensions.memory import RedisSession as SdkRedisSession
 from agents.extensions.memory.encrypt_session import EncryptedSession
 from agents.memory import (
     OpenAIResponsesCompactionSession,
@@ -242,6 +243,27 @@ PROBED = (
     "_read_compaction_items",
     "_ignore_ids_for_matching",
     "anything_at_all",
+)
+
+
+# For another store of a kind that was asked everything: what may still differ there.
+SHARE = (
+    "test_batches_of_concurrent_writers_stay_whole",
+    "test_settings_give_the_default_limit",
+    "test_concurrent_pops_share_the_items",
+    "test_clear_removes_everything",
+    "test_replace_is_one_step",
+    "test_replace_beside_appends",
+    "test_many_unreadable_records_hide_nothing",
+    "test_snapshot_replaces_its_end",
+    "test_snapshot_of_the_past_replaces_nothing",
+    "test_every_write_slides_the_ttl",
+    "test_expired_is_gone",
+    "test_no_ttl_removes_none",
+    "test_cancelled_append_is_all_or_nothing",
+    "test_write_under_way_is_done_before_the_event_loop_ends",
+    "test_hostile_ids_are_conversations_of_their_own",
+    "test_compaction_session_on_top",
 )
 
 
@@ -1336,7 +1358,11 @@ class SessionContract:
     async def test_encryption_over_compaction_replaces_in_one_step(
         self, session: AnySession, session_id: str
     ) -> None:
-        """Both wrappers together swap the history in one step, without clearing it first."""
+        """Both wrappers together swap the history in one step, without clearing it first.
+
+        Before 0.24 the SDK does clear it, and puts the answer in its place all the same.
+        """
+        in_one_step = hasattr(SdkRedisSession, "_atomic_replace_items")
         output = [user(f"{SECRET} in short")]
         compaction = OpenAIResponsesCompactionSession(
             session_id,
@@ -1358,12 +1384,13 @@ class SessionContract:
             raise AssertionError("the history was cleared on the way")
 
         reading = asyncio.create_task(read())
-        session.clear_session = refuse
+        if in_one_step:
+            session.clear_session = refuse
         await encrypted.run_compaction({"force": True})
         done.set()
         await reading
 
-        assert lengths <= {4, 1}
+        assert lengths <= ({4, 1} if in_one_step else {4, 0, 1})
         assert await encrypted.get_items() == output
         stored = await session.get_items()
         assert len(stored) == 1
