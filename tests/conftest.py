@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from redis.asyncio import RedisCluster as ClusterClient
 
 from tests.servers import Endpoint, RedisCluster, RedisServer, sweep
+from tests.shares import is_left_out, share_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -36,6 +37,8 @@ EXTERNAL_URL = os.environ.get("REDIS_TEST_URL", "")
 # installed, and in CI, where its absence is an error and not a reason to test less.
 HAS_REDIS = shutil.which("redis-server") is not None or "CI" in os.environ
 BINARIES = ["valkey", "redis"] if HAS_REDIS else ["valkey"]
+# Tests share a Redis where there is one; those with servers of their own start a Valkey.
+SHARED = [*BINARIES, *(["external"] if EXTERNAL_URL else [])]
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -63,6 +66,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if REDIS_TESTS in item.path.parents:
             item.add_marker(pytest.mark.redis)
+        if is_left_out(item):
+            item.add_marker(pytest.mark.slow)
     if not config.getoption("--slow"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
@@ -75,13 +80,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture(scope="session", params=BINARIES)
+@pytest.fixture(scope="session", params=share_of(BINARIES, "valkey"))
 def redis_binary(request: pytest.FixtureRequest) -> str:
     """The name of a server binary, for tests that start servers of their own."""
     return str(request.param)
 
 
-@pytest.fixture(scope="session", params=[*BINARIES, *(["external"] if EXTERNAL_URL else [])])
+@pytest.fixture(scope="session", params=share_of(SHARED, *(SHARED[1:] or SHARED)))
 def redis_server(request: pytest.FixtureRequest) -> Iterator[Endpoint]:
     """A real server; tests share it and keep to their own key prefix."""
     if request.param == "external":

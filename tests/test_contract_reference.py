@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest_asyncio
 from agents import SQLiteSession
 
-from tests.contract import AnySession, SessionContract
+from tests.contract import SHARE, AnySession, SessionContract
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class TestReference(SessionContract):
     """SQLiteSession, as far as it promises the same."""
 
+    share = SHARE
     session_class = SQLiteSession
     strict_items = False  # stores what json.dumps accepts: no models, keys made strings
     validates = False

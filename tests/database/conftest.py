@@ -55,6 +55,12 @@ async def postgres_url(postgres: PostgresServer) -> AsyncIterator[str]:
     await postgres.drop_database(url)
 
 
+@pytest.fixture(scope="session")
+def shared_postgres_url(postgres: PostgresServer) -> str:
+    """The URL of a database for tests that keep to users of their own, and are many."""
+    return asyncio.run(postgres.create_database())
+
+
 @pytest.fixture
 def psycopg_url(postgres_url: str) -> str:
     """The same, for psycopg; ``postgres_url`` is for asyncpg."""

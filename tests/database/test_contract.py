@@ -11,7 +11,7 @@ from sqlalchemy import LargeBinary, Text, bindparam, cast, select, text
 
 from openai_agents_session import DatabaseSession
 from openai_agents_session.database import AgentSession, MessageRole, SessionMessage
-from tests.contract import SECRET, AnySession, SessionContract
+from tests.contract import SECRET, SHARE, AnySession, SessionContract
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -107,8 +107,8 @@ class TestPostgres(DatabaseContract):
     )
 
     @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url
+    def url(self, shared_postgres_url: str) -> str:
+        return shared_postgres_url
 
     def stored(self, raw: bytes) -> Any:
         """Return the text of a record."""
@@ -118,9 +118,11 @@ class TestPostgres(DatabaseContract):
 class TestPsycopg(TestPostgres):
     """A server, and the other driver."""
 
+    share = SHARE
+
     @pytest.fixture
-    def url(self, psycopg_url: str) -> str:
-        return psycopg_url
+    def url(self, shared_postgres_url: str) -> str:
+        return shared_postgres_url.replace("+asyncpg:", "+psycopg:")
 
 
 class OneAsyncSession(DatabaseContract):
@@ -146,3 +148,5 @@ class TestSQLiteInOneAsyncSession(OneAsyncSession, TestSQLite):
 
 class TestPostgresInOneAsyncSession(OneAsyncSession, TestPostgres):
     """A server."""
+
+    share = SHARE

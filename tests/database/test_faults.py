@@ -17,6 +17,7 @@ from openai_agents_session import AgentSessionService, DatabaseSession
 from openai_agents_session.database import Base, _attempts
 from tests.database.conftest import new_user
 from tests.database.proxy import Fault, PostgresProxy, Request
+from tests.shares import share_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
     from tests.database.postgres import PostgresServer
 
-pytestmark = pytest.mark.parametrize("url", ["postgres", "psycopg"], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    "url", share_of(["postgres", "psycopg"], "postgres"), indirect=True
+)
 
 AWAY = (OSError, DBAPIError, asyncpg.PostgresConnectionError)
 """What drivers raise where there is no server, or none any more."""
@@ -156,7 +159,7 @@ async def test_writers_and_poppers_share_what_there_is(
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.parametrize("fault", ["lose answer", "cut before"])
+@pytest.mark.parametrize("fault", share_of(["lose answer", "cut before"], "lose answer"))
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("source", ["maker", "session"])
 async def test_a_connection_breaks_anywhere(  # noqa: PLR0917 - fixtures and parameters

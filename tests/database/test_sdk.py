@@ -9,14 +9,15 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from openai_agents_session import DatabaseSession
 from tests.sdk import SESSION_ID, SDKRuns
+from tests.shares import share_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
 
-class TestMaker(SDKRuns):
-    """A transaction of its own for each operation, as a server does it."""
+class DatabaseRuns(SDKRuns):
+    """The hooks, with a transaction of its own for each operation."""
 
     @pytest.fixture(autouse=True)
     def store(self, url: str, maker: async_sessionmaker, user_id: UUID) -> None:
@@ -33,7 +34,13 @@ class TestMaker(SDKRuns):
         return DatabaseSession(SESSION_ID, self.user_id, maker), engine.dispose
 
 
-class TestAsyncSession(TestMaker):
+@pytest.mark.parametrize("url", share_of(["sqlite", "postgres"], "sqlite"), indirect=True)
+class TestMaker(DatabaseRuns):
+    """A transaction of its own for each operation, as a server does it."""
+
+
+@pytest.mark.parametrize("url", share_of(["sqlite", "postgres"], "postgres"), indirect=True)
+class TestAsyncSession(DatabaseRuns):
     """One AsyncSession for all of it, as a script or a request does it."""
 
     @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ from tests.dynamodb import emulators
 from tests.dynamodb.emulators import create_client
 from tests.dynamodb.proxy import HANG, behind, delay_answer_until, from_the, on
 from tests.dynamodb.writer import SMALLEST, batch_of, batches_of, item, named_pages, pages_of
+from tests.shares import share_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -132,7 +133,11 @@ async def assert_whole(client: Any, table: str, session: DynamoDBSession, case: 
     return found
 
 
-@pytest.mark.parametrize("run", [("get_items", False), *product(WRITES, [True, False])], ids=str)
+RUNS = [("get_items", False), *product(WRITES, [True, False])]
+ALWAYS = [("get_items", False), ("add_items, sealing", True), ("replace_items", False)]
+
+
+@pytest.mark.parametrize("run", share_of(RUNS, *ALWAYS), ids=str)
 async def test_cancelled_at_every_await(
     emulator: Emulator,
     dynamodb_client: Any,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest_asyncio
 
 from openai_agents_session import DynamoDBSession
-from tests.contract import AnySession, SessionContract
+from tests.contract import SHARE, AnySession, SessionContract
 from tests.dynamodb import emulators
 
 if TYPE_CHECKING:
@@ -122,3 +122,4 @@ class TestPages(DynamoDBContract):
     EMULATORS = emulators.best()  # what differs between them is above, and in test_pages.py
 
     page_bytes = SMALLEST
+    share = (*SHARE, "test_item_comes_back_as_it_went_in", "test_snapshot_prunes_the_head")

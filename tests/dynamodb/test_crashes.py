@@ -36,6 +36,7 @@ from tests.dynamodb.writer import (
     named_pages,
     pages_of,
 )
+from tests.shares import share_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -179,7 +180,19 @@ CASES = {
 }
 
 
-@pytest.fixture(params=CASES)
+ALWAYS = (
+    "append, sealing",
+    "append of a large item",
+    "append with a time to live",
+    "append of pages after the time is over",
+    "pop into a page",
+    "replace",
+    "clear",
+    "append to an item of 0.1.0",
+)
+
+
+@pytest.fixture(params=share_of(CASES, *ALWAYS))
 def case(request: pytest.FixtureRequest) -> Case:
     return CASES[request.param]
 
@@ -297,6 +310,7 @@ async def test_each_answer_is_lost_in_turn(
     await lose_each_answer(emulator.url, dynamodb_client, table, case)
 
 
+@pytest.mark.slow  # as a crash before a request is, but for the processes
 async def test_a_process_that_is_killed(
     emulator: Emulator, dynamodb_client: Any, table: str
 ) -> None:

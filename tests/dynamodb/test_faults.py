@@ -22,6 +22,7 @@ from tests.dynamodb.writer import (
     numbers_by_writer,
     pages_of,
 )
+from tests.shares import share_of, slow
 
 if TYPE_CHECKING:
     from tests.dynamodb.emulators import Emulator
@@ -67,8 +68,12 @@ def assert_popped_once(before: list[Any], popped: list[list[Any]], after: list[A
 # A thousand batches and 500 pops as most clients are; a fifth of that as others are.
 @pytest.mark.parametrize(
     ("page_bytes", "config", "batches"),
-    [(SMALLEST, {}, 1000), (SMALLEST, ONCE, 200), (LARGE_PAGE_BYTES, {}, 200)],
-    ids=["small pages", "no retries", "large pages"],
+    [
+        pytest.param(SMALLEST, {}, 200, id="a share"),
+        slow(SMALLEST, {}, 1000, id="small pages"),
+        slow(SMALLEST, ONCE, 200, id="no retries"),
+        slow(LARGE_PAGE_BYTES, {}, 200, id="large pages"),
+    ],
 )
 async def test_a_thousand_batches_and_500_pops_with_every_tenth_answer_lost(
     emulator: Emulator, store: Store, page_bytes: int, config: dict[str, Any], batches: int
@@ -133,7 +138,7 @@ async def test_the_same_faults_do_harm_where_nothing_is_done_about_them(
 
 
 @pytest.mark.parametrize("config", [{}, ONCE], ids=["defaults", "no retries"])
-@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
+@pytest.mark.parametrize("reset", [False, slow(True)], ids=["FIN", "RST"])
 async def test_replacements_and_clears_with_every_third_answer_lost(
     emulator: Emulator, table: str, config: dict[str, Any], reset: bool
 ) -> None:
@@ -172,8 +177,9 @@ async def test_several_answers_lost_in_a_row_change_nothing(
 
 
 @emulators.run_on(emulators.best())
+@pytest.mark.parametrize("writes", share_of([100, 1000], 100))
 async def test_a_thousand_writes_before_the_resend_double_nothing(
-    emulator: Emulator, dynamodb_client: Any, table: str, page_bytes: int
+    emulator: Emulator, dynamodb_client: Any, table: str, page_bytes: int, writes: int
 ) -> None:
     """An append and a pop whose answers are lost a thousand writes later were done once."""
     lost = asyncio.Event()
@@ -192,7 +198,7 @@ async def test_a_thousand_writes_before_the_resend_double_nothing(
             DynamoDBSession("s", client, table, page_bytes=page_bytes).pop_item()
         )
         await proxy.waiting(2)
-        for number in range(1000):
+        for number in range(writes):
             await neighbour.add_items([item(f"other.{number}.0")])
         assert not appending.done()
         assert not popping.done()
@@ -200,7 +206,7 @@ async def test_a_thousand_writes_before_the_resend_double_nothing(
         await appending
 
         assert await popping == batch_of("held", 0)[-1]
-        others = [item(f"other.{number}.0") for number in range(1000)]
+        others = [item(f"other.{number}.0") for number in range(writes)]
         assert await neighbour.get_items() == first + batch_of("held", 0)[:-1] + others
         assert proxy.lost_successes == 2
         assert proxy.requests["UpdateItem"] == 4

@@ -20,6 +20,7 @@ from tests.dynamodb.writer import (
     numbers_by_writer,
     pages_of,
 )
+from tests.shares import share_of, slow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 LARGE_PAGE_BYTES = 64 * 1024
 EMULATORS = emulators.servers()
 
-PROCESSES, BATCHES, POPS = 8, 100, 120
+PROCESSES, POPS = 8, 120
 PADDING = 60
 """A batch takes some 330 bytes, so that one in twelve makes a page of the smallest size."""
 
@@ -40,7 +41,7 @@ def children() -> Iterator[list[Child]]:
         yield [stack.enter_context(Child()) for _ in range(PROCESSES)]
 
 
-@pytest.fixture(params=[SMALLEST, LARGE_PAGE_BYTES], ids=["small pages", "large pages"])
+@pytest.fixture(params=[SMALLEST, slow(LARGE_PAGE_BYTES)], ids=["small pages", "large pages"])
 def page_bytes(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
@@ -52,7 +53,7 @@ async def in_each(children: list[Child], do: str, **order: Any) -> list[Any]:
         # In threads: moto, if it is that, lives in this process.
         return await asyncio.gather(*(asyncio.to_thread(child.answer) for child in children))
 
-    order |= {"do": do, "batches": BATCHES, "padding": PADDING, "together": True}
+    order |= {"do": do, "padding": PADDING, "together": True}
     for number, child in enumerate(children):
         child.order(**order, writer=number)
     assert await answers() == [True] * len(children)
@@ -61,21 +62,27 @@ async def in_each(children: list[Child], do: str, **order: Any) -> list[Any]:
     return await answers()
 
 
-async def test_eight_processes_write(
-    children: list[Child], emulator: Emulator, dynamodb_client: Any, table: str, page_bytes: int
+@pytest.mark.parametrize("batches", share_of([20, 100], 20))
+async def test_eight_processes_write(  # noqa: PLR0917 - fixtures
+    children: list[Child],
+    emulator: Emulator,
+    dynamodb_client: Any,
+    table: str,
+    page_bytes: int,
+    batches: int,
 ) -> None:
     """All succeed; batches stay whole, and each process's in order; no page is left over."""
     at = {"url": emulator.url, "table": table, "session_id": "s", "page_bytes": page_bytes}
-    await in_each(children, "add", **at)
+    await in_each(children, "add", batches=batches, **at)
 
     items = await DynamoDBSession("s", dynamodb_client, table).get_items()
-    expected = {str(writer): list(range(BATCHES)) for writer in range(PROCESSES)}
+    expected = {str(writer): list(range(batches)) for writer in range(PROCESSES)}
     assert numbers_by_writer(items) == expected
     turns = groupby(name.split(".")[0] for name in names_of(items))
     assert len(list(turns)) > PROCESSES  # they did take turns
     pages = set(await pages_of(dynamodb_client, table))
     assert pages == await named_pages(dynamodb_client, table, "s")
-    assert len(pages) > (30 if page_bytes == SMALLEST else 0)
+    assert len(pages) > (batches * 0.3 if page_bytes == SMALLEST else 0)
 
 
 async def test_eight_processes_pop(

@@ -26,6 +26,7 @@ from tests.dynamodb.proxy import (
 )
 from tests.dynamodb.writer import SMALLEST, add, batch_of, batches_of, named_pages, pages_of
 from tests.servers import HOST, free_port
+from tests.shares import share_of, slow
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -71,13 +72,13 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_calls, "RETRY_SECONDS", 30.0)
 
 
-@pytest.fixture(params=REFUSALS)
+@pytest.fixture(params=share_of(REFUSALS, THROTTLED[0], "InternalServerError after execution"))
 def refusal(request: pytest.FixtureRequest) -> Fault:
     return REFUSALS[request.param]
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.parametrize("config", [{}, ONCE], ids=["defaults", "no retries"])
+@pytest.mark.parametrize("config", [slow({}), ONCE], ids=["defaults", "no retries"])
 async def test_refusals_are_settled(
     emulator: Emulator, table: str, refusal: Fault, config: dict[str, Any]
 ) -> None:
@@ -103,7 +104,7 @@ async def test_refusals_are_settled(
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-@pytest.mark.parametrize("code", [THROTTLED[0], "InternalServerError"])
+@pytest.mark.parametrize("code", share_of([THROTTLED[0], "InternalServerError"], THROTTLED[0]))
 async def test_refusals_without_end_are_botocores_own_error(
     emulator: Emulator, dynamodb_client: Any, table: str, code: str, name: str
 ) -> None:
@@ -158,7 +159,7 @@ async def test_a_lost_answer_and_then_throttling_without_end(
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("config", [{}, ONCE], ids=["defaults", "no retries"])
-@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
+@pytest.mark.parametrize("reset", [slow(False), True], ids=["FIN", "RST"])
 async def test_connections_cut_before_the_request(
     emulator: Emulator, table: str, config: dict[str, Any], reset: bool
 ) -> None:

@@ -12,6 +12,7 @@ import json
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -25,18 +26,16 @@ from hypothesis.stateful import (
 from openai_agents_session.dynamodb import _packing
 from tests.dynamodb import emulators
 from tests.dynamodb.store import ID, Store, epoch, temporary_table, user
+from tests.shares import share_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
-    import pytest
 
     from openai_agents_session import DynamoDBSession
     from tests.dynamodb.emulators import Emulator
 
 EMULATORS = emulators.servers()
 
-EXAMPLES = 6
 SIZES = st.sampled_from([1, 20, 300, 1200, 3000, 4040, 4100, 9000])
 BATCHES = st.lists(SIZES, max_size=6)
 SEVERAL = st.integers(0, 2)
@@ -193,7 +192,10 @@ def _mark(item: Any) -> str:
     return str(item["content"]).partition(":")[0]
 
 
-def test_session_is_like_a_list(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("examples", share_of([2, 6], 2))
+def test_session_is_like_a_list(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, examples: int
+) -> None:
     """Whatever is done to a session and a list by turns, both have the same items."""
     monkeypatch.setattr(_packing, "FOLDED_REFERENCES", 2)
     monkeypatch.setattr(_packing, "KEPT_REFERENCES", 1)
@@ -206,7 +208,7 @@ def test_session_is_like_a_list(emulator: Emulator, monkeypatch: pytest.MonkeyPa
         run_state_machine_as_test(
             type("On", (Conversation,), {"loop": loop, "store": store}),
             settings=settings(
-                max_examples=EXAMPLES,
+                max_examples=examples,
                 stateful_step_count=30,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),

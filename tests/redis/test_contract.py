@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from openai_agents_session import RedisSession
-from tests.contract import AnySession, SessionContract
+from tests.contract import SHARE, AnySession, SessionContract
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -126,6 +126,8 @@ class TestServer(RedisContract):
 
 class TestServerWithoutScripts(RedisContract):
     """Real servers that forbid scripts: every write is a transaction."""
+
+    share = SHARE
 
     settles = False  # without a token nothing is sent again that asyncio.run has cancelled
 

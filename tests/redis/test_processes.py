@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
 from redis.asyncio import Redis
 
 from openai_agents_session import RedisSession
 from tests.processes import check_writes_and_pops, eight_processes
 from tests.servers import sweep
+from tests.shares import share_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -24,9 +26,12 @@ async def opened(url: str, prefix: str) -> AsyncGenerator[RedisSession]:
         yield RedisSession("shared", client, prefix, ttl=600)
 
 
-async def test_eight_processes_write_and_then_pop(redis_server: Endpoint, key_prefix: str) -> None:
-    """100 batches each."""
+@pytest.mark.parametrize("batches", share_of([20, 100], 20))
+async def test_eight_processes_write_and_then_pop(
+    redis_server: Endpoint, key_prefix: str, batches: int
+) -> None:
+    """So many batches each."""
     with eight_processes("redis.asyncio", "openai_agents_session.redis") as workers:
         shared = partial(opened, redis_server.url, key_prefix)
-        await check_writes_and_pops(workers, shared, batches=100)
+        await check_writes_and_pops(workers, shared, batches=batches)
     sweep(redis_server, key_prefix)
