@@ -269,7 +269,9 @@ async def mistakes_in_sql(maker: async_sessionmaker, engine: AsyncEngine, user_i
 async def list_in_sql(db: AsyncSession, user_id: UUID) -> None:
     """What the service takes and returns."""
     service = AgentSessionService(db)
-    (row,) = await service.list_for_user(user_id, limit=1, offset=0, is_active=True, search="holi")
+    (row,) = await service.list_for_user(
+        user_id, limit=1, after=None, is_active=True, search="holi"
+    )
     assert_type(row, AgentSession)
     assert_type(row.session_name, "str | None")
     assert_type(await service.get("user-123", user_id=user_id), AgentSession)
@@ -277,10 +279,10 @@ async def list_in_sql(db: AsyncSession, user_id: UUID) -> None:
     assert_type(await service.deactivate("user-123", user_id=user_id), AgentSession)
     assert_type(await service.delete("user-123", user_id=user_id), None)
     month = timedelta(days=30)
-    assert_type(await service.delete_inactive(month, user_id=None, dry_run=True), int)
+    assert_type(await service.delete_older_than(month, user_id=None, dry_run=True), int)
     await service.delete("user-123")  # ty: ignore[missing-argument] - whose?
-    await service.delete_inactive(month)  # ty: ignore[missing-argument] - everybody's has to be said
-    await service.delete_inactive(30, user_id=None)  # ty: ignore[invalid-argument-type] - of what?
+    await service.delete_older_than(month)  # ty: ignore[missing-argument] - everybody's has to be said
+    await service.delete_older_than(30, user_id=None)  # ty: ignore[invalid-argument-type] - of what?
 
 
 class Own(DeclarativeBase):

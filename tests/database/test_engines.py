@@ -69,7 +69,7 @@ async def use_service(source: Source, owner: UUID) -> None:
         assert [one.session_name for one in await service.list_for_user(owner)] == ["A talk"]
         assert (await service.rename("s", "Another", user_id=owner)).session_name == "Another"
         assert len(await service.list_messages("s", user_id=owner)) == 3
-        assert await service.delete_inactive(timedelta(0), user_id=owner, dry_run=True) == 1
+        assert await service.delete_older_than(timedelta(0), user_id=owner, dry_run=True) == 1
         await service.delete("s", user_id=owner)
         assert await service.count_for_user(owner) == 0
     finally:
@@ -387,7 +387,7 @@ async def test_a_clean_up_takes_the_rows_in_their_order(
     async def clean() -> int:
         async with maker() as db:
             user_id = None if whose == "everybody's" else owner
-            return await AgentSessionService(db).delete_inactive(timedelta(0), user_id=user_id)
+            return await AgentSessionService(db).delete_older_than(timedelta(0), user_id=user_id)
 
     take = text("SELECT id FROM agent_session WHERE id = :key FOR UPDATE NOWAIT")
     async with maker() as db, db.begin():
@@ -412,7 +412,7 @@ async def test_clean_ups_and_writers_at_the_same_time(
 
     async def clean(owner: UUID | None) -> int:
         async with maker() as db:
-            return await AgentSessionService(db).delete_inactive(timedelta(0), user_id=owner)
+            return await AgentSessionService(db).delete_older_than(timedelta(0), user_id=owner)
 
     def writes(count: int) -> list[Any]:
         return [

@@ -13,7 +13,7 @@ from sqlalchemy import event, func, insert, inspect, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from openai_agents_session import AgentSessionService, DatabaseSession
-from openai_agents_session.database import AgentSession, SessionMessage
+from openai_agents_session.database import AgentSession, CursorError, SessionMessage
 from tests.contract import numbered
 
 if TYPE_CHECKING:
@@ -83,9 +83,82 @@ async def test_a_page_is_newest_first(
 
     assert ids(await service.list_for_user(user_id)) == ["a", "c", "b"]
     assert ids(await service.list_for_user(user_id, limit=2)) == ["a", "c"]
-    assert ids(await service.list_for_user(user_id, limit=2, offset=2)) == ["b"]
-    assert ids(await service.list_for_user(str(user_id), limit=2, offset=4)) == []
     assert await service.count_for_user(user_id) == 3
+
+
+async def test_pages_go_on_where_they_ended(
+    service: AgentSessionService, maker: async_sessionmaker, user_id: UUID
+) -> None:
+    """What stands still is shown once, whatever is written to, begun or deleted between pages."""
+    names = [f"s{number:02}" for number in range(20)]
+    for name in names:
+        await DatabaseSession(name, user_id, maker).add_items(numbered(0, 1))
+    async with maker() as db, db.begin():  # all at one moment, but for the ten newest
+        old = AgentSession.session_id.in_(names[:10])
+        long_ago = datetime(2020, 1, 1, tzinfo=timezone.utc)
+        await db.execute(update(AgentSession).where(old).values(updated_at=long_ago))
+    shown: list[str] = []
+    after: AgentSession | str | None = None
+    for turn in range(6):
+        page = await service.list_for_user(user_id, limit=4, after=after)
+        shown += ids(page)
+        if not page:
+            break
+        after = page[-1] if turn % 2 else service.cursor(page[-1])
+        # An old one moves to the front, a new one appears there, and one that was shown goes.
+        await DatabaseSession(names[turn], user_id, maker).add_items(numbered(1, 2))
+        await DatabaseSession(f"new {turn}", user_id, maker).add_items(numbered(0, 1))
+        await service.delete(names[19 - turn], user_id=user_id)
+
+    assert turn == 4
+    still = names[4:]  # the others moved
+    assert [name for name in shown if name in names[10:]] == names[10:][::-1]
+    assert sorted(name for name in shown if name in still) == still
+    assert len(set(shown)) == len(shown)
+
+
+@pytest.mark.parametrize(
+    ("name", "search"),
+    [
+        ("Über uns", "über"),
+        ("über uns", "ÜBER U"),
+        ("Привет, мир", "привет"),
+        ("café", "CAFÉ"),
+        ("ΟΔΥΣΣΕΥΣ", "οδυσσευς"),
+        ("Straße", "STRAẞE"),
+        ("a*b[c]?", "A*B[C]?"),
+        ("x^y-z.|$(){}\\", "Y-Z.|$(){}\\"),
+        ("two\nlines", "O\nL"),
+    ],
+)
+async def test_search_knows_every_letters_case(
+    service: AgentSessionService,
+    maker: async_sessionmaker,
+    user_id: UUID,
+    name: str,
+    search: str,
+) -> None:
+    """Not only those of ASCII, or of the database's locale; and signs stand for themselves."""
+    for session_id, called in (("yes", name), ("no", "another"), ("none", None)):
+        session = DatabaseSession(session_id, user_id, maker, session_name=called)
+        await session.add_items(numbered(0, 1))
+
+    assert ids(await service.list_for_user(user_id, search=search)) == ["yes"]
+
+
+async def test_the_old_name_of_delete_older_than(
+    service: AgentSessionService, user_id: UUID
+) -> None:
+    """It goes on for one release, with a warning: it never looked at what is active."""
+    with pytest.warns(DeprecationWarning, match="call delete_older_than"):
+        assert await service.delete_inactive(timedelta(days=1), user_id=user_id) == 0
+
+
+def test_a_maker_is_no_session(maker: async_sessionmaker) -> None:
+    """What a DatabaseSession takes as well is refused with a word of what is right."""
+    wrong: Any = maker
+    with pytest.raises(TypeError, match="must be an AsyncSession, not an async_sessionmaker"):
+        AgentSessionService(wrong)
 
 
 @pytest.mark.usefixtures("talks")
@@ -250,10 +323,14 @@ async def test_a_page_of_messages_is_one_query(
         ({"limit": "5"}, TypeError),
         ({"limit": True}, TypeError),
         ({"limit": None}, TypeError),
-        ({"offset": -1}, ValueError),
-        ({"offset": 2**70}, ValueError),
-        ({"offset": 1.0}, TypeError),
+        ({"after": ""}, CursorError),
+        ({"after": "e30="}, CursorError),
+        ({"after": "WyIyMDI2LTAxLTAxIiwgIngiXQ=="}, CursorError),  # its key is no UUID
+        ({"after": "\ud800"}, CursorError),
+        ({"after": 1}, TypeError),
+        ({"is_active": "yes"}, TypeError),
         ({"search": "\ud800"}, ValueError),
+        ({"search": "x" * 256}, ValueError),
         ({"search": "\x00"}, ValueError),
         ({"search": 7}, TypeError),
         ({"user_id": "me"}, ValueError),
@@ -270,6 +347,18 @@ async def test_bad_pages_are_refused(bad: dict[str, Any], error: type[Exception]
     if "limit" in bad or "user_id" in bad:
         with pytest.raises(error, match=next(iter(bad))):
             await service.list_messages("s", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("before", "error"),
+    [(-1, ValueError), (2**63, ValueError), ("5", TypeError), (True, TypeError)],
+)
+async def test_a_position_that_is_none_is_refused(before: Any, error: type[Exception]) -> None:
+    """Drivers would quote it, or take it for something else."""
+    service = AgentSessionService(unconnected())
+
+    with pytest.raises(error, match="before"):
+        await service.list_messages("s", user_id=UUID(int=1), before=before)
 
 
 @pytest.mark.parametrize(
@@ -348,25 +437,25 @@ async def test_what_is_inactive_is_cleaned_up(
     await age(maker, "b", 20)
 
     month = timedelta(days=30)
-    assert await service.delete_inactive(month, user_id=user_id, dry_run=True) == 1
-    assert await service.delete_inactive(month, user_id=None, dry_run=True) == 2
+    assert await service.delete_older_than(month, user_id=user_id, dry_run=True) == 1
+    assert await service.delete_older_than(month, user_id=None, dry_run=True) == 2
     assert await messages_left(maker) == 8
-    assert await service.delete_inactive(month, user_id=user_id) == 1
+    assert await service.delete_older_than(month, user_id=user_id) == 1
     assert ids(await service.list_for_user(user_id)) == ["c", "b"]
     assert ids(await service.list_for_user(stranger_id)) == ["a"]
-    assert await service.delete_inactive(timedelta(days=10), user_id=None) == 2
+    assert await service.delete_older_than(timedelta(days=10), user_id=None) == 2
     assert await messages_left(maker) == 2
     assert ids(await service.list_for_user(user_id)) == ["c"]
-    assert await service.delete_inactive(timedelta.max, user_id=None) == 0
+    assert await service.delete_older_than(timedelta.max, user_id=None) == 0
 
 
 async def test_a_clean_up_needs_a_duration(service: AgentSessionService) -> None:
     """What is no duration is refused before anything is deleted."""
     wrong: Any = 30
     with pytest.raises(TypeError, match="timedelta"):
-        await service.delete_inactive(wrong, user_id=None)
+        await service.delete_older_than(wrong, user_id=None)
     with pytest.raises(ValueError, match="negative"):
-        await service.delete_inactive(timedelta(days=-1), user_id=None)
+        await service.delete_older_than(timedelta(days=-1), user_id=None)
 
 
 @pytest.mark.usefixtures("talks")

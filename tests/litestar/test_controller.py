@@ -160,7 +160,12 @@ async def test_conversations_are_listed(
             await session.execute(update(AgentSession).where(row).values(updated_at=written))
     assert await listed() == (["two", "one", "three"], 3)
     assert await listed("limit=2") == (["two", "one"], 3)
-    assert await listed("limit=2&offset=2") == (["three"], 3)
+    first = (await client.get("/agents/sessions?limit=2")).json()
+    assert (first["limit"], first["total"]) == (2, 3)
+    query = f"/agents/sessions?limit=2&after={first['cursor']}"
+    last = (await client.get(query)).json()
+    assert [item["session_id"] for item in last["items"]] == ["three"]
+    assert last["cursor"] is None
 
 
 async def test_a_patch_changes_what_it_says(
@@ -472,7 +477,15 @@ async def test_an_id_has_bounds(
 @pytest.mark.parametrize(
     "query",
     [
-        *("limit=0", "limit=101", "limit=x", "offset=-1", f"offset={2**31}", "is_active=perhaps"),
+        *(
+            "limit=0",
+            "limit=101",
+            "limit=x",
+            "after=x",
+            "after=e30%3D",
+            "after=%00",
+            "is_active=perhaps",
+        ),
         *(f"search={'x' * 256}", "search=%00"),
     ],
 )

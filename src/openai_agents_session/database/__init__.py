@@ -13,6 +13,7 @@ from __future__ import annotations
 from openai_agents_session._extras import explain_missing
 
 try:
+    from openai_agents_session.database._listing import CursorError
     from openai_agents_session.database._session import DatabaseSession
     from openai_agents_session.database.mixins import AgentSessionMixin, SessionMessageMixin
     from openai_agents_session.database.models import AgentSession, Base, SessionMessage, User
@@ -28,6 +29,7 @@ __all__ = [
     "AgentSessionRepository",
     "AgentSessionService",
     "Base",
+    "CursorError",
     "DatabaseSession",
     "MessageRole",
     "SessionKey",

@@ -17,6 +17,9 @@ UNSET: Any = object()
 MAX_ROWS = 2**31 - 1
 """How many rows may be asked for; no conversation has so many."""
 
+MAX_POSITION = 2**63 - 1
+"""The last position that a column has room for."""
+
 _LENGTHS = {"session_name": MAX_NAME, "agent_name": MAX_NAME}
 
 
@@ -32,7 +35,10 @@ def checked_user_id(model: type[AgentSessionMixin], user_id: Any) -> Any:
         return user_id
     # Other libraries have UUIDs of their own, of the same name and with the same text.
     if expected is not UUID or not (isinstance(user_id, str) or type(user_id).__name__ == "UUID"):
-        raise TypeError(f"user_id must be a {expected.__name__}, not {type(user_id).__name__}")
+        raise TypeError(
+            f"user_id must be a {expected.__name__}, as {model.__name__}.user_id is, not "
+            f"{type(user_id).__name__}; pass a model of your own as session_model"
+        )
     try:
         return UUID(str(user_id))
     except ValueError:
@@ -69,7 +75,7 @@ def checked_metadata(**values: Any) -> dict[str, Any]:
             surrogate.
     """
     return {
-        name: _checked_flag(value)
+        name: checked_flag(value)
         if name == "is_active"
         else checked_text(name, value, _LENGTHS.get(name))
         for name, value in values.items()
@@ -77,22 +83,27 @@ def checked_metadata(**values: Any) -> dict[str, Any]:
     }
 
 
-def checked_page(limit: int, offset: int) -> tuple[int, int]:
-    """Return the size and the beginning of a page, or say what is wrong with them.
+def checked_number(name: str, number: int, most: int = MAX_ROWS) -> int:
+    """Return how many of something, or a position, or say what is wrong with it.
 
     Raises:
-        TypeError: one is no integer.
-        ValueError: one is negative, or beyond what databases count to.
+        TypeError: it is no integer.
+        ValueError: it is negative, or over ``most``.
     """
-    for name, number in (("limit", limit), ("offset", offset)):
-        if not isinstance(number, int) or isinstance(number, bool):
-            raise TypeError(f"{name} must be an int, not {type(number).__name__}")
-        if not 0 <= number <= MAX_ROWS:
-            raise ValueError(f"{name} must be from 0 to {MAX_ROWS}; got {number}")
-    return limit, offset
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"{name} must be an int, not {type(number).__name__}")
+    if not 0 <= number <= most:
+        raise ValueError(f"{name} must be from 0 to {most}")
+    return number
 
 
-def _checked_flag(is_active: bool) -> bool:
+def checked_flag(is_active: bool) -> bool:
+    """Return whether a conversation goes on, or say what is wrong with that.
+
+    Raises:
+        TypeError: it is no bool.
+        ValueError: it is None.
+    """
     if is_active is None:
         raise ValueError("is_active must be True or False; None clears what may be empty")
     if not isinstance(is_active, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -9,26 +10,32 @@ from advanced_alchemy.exceptions import NotFoundError
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from sqlalchemy import delete, func, inspect, select, update
+from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from openai_agents_session._base import checked_session_id
 from openai_agents_session.database._attempts import NUMBER, Transaction
 from openai_agents_session.database._checks import (
+    MAX_POSITION,
     UNSET,
+    checked_flag,
     checked_metadata,
-    checked_page,
+    checked_number,
     checked_text,
     checked_user_id,
 )
+from openai_agents_session.database._listing import cursor_of, in_any_case, is_after
 from openai_agents_session.database._session import DatabaseSession
 from openai_agents_session.database._statements import KEYS_AT_ONCE, tables_of
 from openai_agents_session.database._work import Work
 from openai_agents_session.database.models import AgentSession
+from openai_agents_session.database.types import MAX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
     from sqlalchemy import ColumnElement, Row, Select
+    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 
 _NOT_FOUND = "there is no such conversation"
 
@@ -56,6 +63,14 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
     """
 
     repository_type = AgentSessionRepository
+
+    def __init__(self, session: AsyncSession | async_scoped_session[AsyncSession], **kwargs: Any):
+        if isinstance(session, async_sessionmaker):
+            raise TypeError(
+                "db_session must be an AsyncSession, not an async_sessionmaker: "
+                "use 'async with maker() as db_session' and pass that"
+            )
+        super().__init__(session, **kwargs)
 
     def create_session(
         self,
@@ -93,39 +108,55 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         user_id: UUID | str | Any,
         *,
         limit: int = 50,
-        offset: int = 0,
+        after: AgentSession | str | None = None,
         is_active: bool | None = None,
         search: str | None = None,
     ) -> Sequence[AgentSession]:
         """Return a page of a user's conversations, the last written to first; one query.
 
+        A page begins where the one before ended, so none that stands still is missed or shown
+        twice. One that is written to meanwhile moves to the front: it is not on the pages that
+        follow.
+
         Args:
             user_id: the user's key.
             limit: how many at most.
-            offset: how many to pass over.
+            after: the last conversation of the page before, or its ``cursor``; None for the
+                first page.
             is_active: only those that are, or are not; None for both.
-            search: only those with this text in their name, whatever the case of its ASCII
-                letters; ``%`` and ``_`` stand for themselves. None or empty for all.
+            search: only those with this text in their name, letter by letter and whatever
+                their case. None or empty for all.
 
         Returns:
             The conversations; ``[]`` beyond the last one.
 
         Raises:
             TypeError: an argument has the wrong type.
-            ValueError: a number is negative or over 2,147,483,647, or the text to search has
-                a NUL or a lone surrogate.
+            CursorError: ``after`` is a text that is no cursor.
+            ValueError: the limit is negative or over 2,147,483,647, or the text to search has
+                a NUL or a lone surrogate or over 255 characters.
             sqlalchemy.exc.SQLAlchemyError: as SQLAlchemy raises it.
         """
         conditions = self._matching(user_id, is_active, search)
-        limit, offset = checked_page(limit, offset)
+        model = self._model
+        if after is not None:
+            conditions.append(is_after(model, after))
         query = (
-            select(self._model)
+            select(model)
             .where(*conditions)
-            .order_by(self._model.updated_at.desc(), self._model.id.desc())
-            .limit(limit)
-            .offset(offset)
+            .order_by(model.updated_at.desc(), model.id.desc())
+            .limit(checked_number("limit", limit))
         )
         return await self._select(query)
+
+    @staticmethod
+    def cursor(conversation: AgentSession) -> str:
+        """Return where a page of ``list_for_user`` ended, as text for ``after``.
+
+        Args:
+            conversation: the last one of the page.
+        """
+        return cursor_of(conversation)
 
     async def count_for_user(
         self,
@@ -174,10 +205,11 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
 
         Raises:
             TypeError: an argument has the wrong type.
-            ValueError: the limit is negative or over 2,147,483,647.
+            ValueError: the limit is negative or over 2,147,483,647, or ``before`` is negative or
+                over 9,223,372,036,854,775,807.
             advanced_alchemy.exceptions.NotFoundError: the user has no conversation of this id.
         """
-        limit, _ = checked_page(limit, 0)
+        limit = checked_number("limit", limit)
         message = inspect(self._model).relationships["messages"].mapper.class_
         shown = (
             message.position,
@@ -189,7 +221,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         )
         here = message.agent_session_id == self._model.id
         if before is not None:
-            here &= message.position < before
+            here &= message.position < checked_number("before", before, MAX_POSITION)
         # A conversation without messages has one row, of nothing; none that is not there.
         query = (
             select(*shown)
@@ -279,7 +311,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         if not await self._delete(self._mine(session_id, user_id)):
             raise NotFoundError(_NOT_FOUND)
 
-    async def delete_inactive(
+    async def delete_older_than(
         self, older_than: timedelta, *, user_id: UUID | str | Any | None, dry_run: bool = False
     ) -> int:
         """Delete conversations that were not written to for so long, with their messages.
@@ -310,6 +342,18 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             conditions.append(self._model.user_id == checked_user_id(self._model, user_id))
         return await (self._count(conditions) if dry_run else self._delete(conditions))
 
+    async def delete_inactive(
+        self, older_than: timedelta, *, user_id: UUID | str | Any | None, dry_run: bool = False
+    ) -> int:
+        """Do what ``delete_older_than`` does, under a name that promised something else."""
+        warnings.warn(
+            "delete_inactive is deprecated, since it does not look at is_active: "
+            "call delete_older_than",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return await self.delete_older_than(older_than, user_id=user_id, dry_run=dry_run)
+
     @property
     def _db_session(self) -> Any:
         return self.repository.session
@@ -334,9 +378,10 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
     ) -> list[ColumnElement[bool]]:
         conditions = [self._model.user_id == checked_user_id(self._model, user_id)]
         if is_active is not None:
-            conditions.append(self._model.is_active == is_active)
-        if search := checked_text("search", search):
-            conditions.append(self._model.session_name.icontains(search, autoescape=True))
+            conditions.append(self._model.is_active == checked_flag(is_active))
+        if search := checked_text("search", search, MAX_NAME):
+            # LIKE knows the cases of ASCII's letters, or those of the database's locale.
+            conditions.append(self._model.session_name.regexp_match(in_any_case(search)))
         return conditions
 
     async def _select(self, query: Select[Any]) -> Sequence[AgentSession]:

@@ -24,6 +24,7 @@ try:
     from openai_agents_session.litestar._schemas import (
         ChatRequest,
         ChatResponse,
+        ConversationPage,
         ConversationPatch,
         ConversationRead,
         MessageRead,
@@ -44,6 +45,7 @@ __all__ = [
     "AgentSessionsPlugin",
     "ChatRequest",
     "ChatResponse",
+    "ConversationPage",
     "ConversationPatch",
     "ConversationRead",
     "MessageRead",

@@ -7,18 +7,17 @@ from advanced_alchemy.exceptions import NotFoundError
 from agents import Agent
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.exceptions import NotAuthorizedException, NotFoundException
+from litestar.exceptions import NotAuthorizedException, NotFoundException, ValidationException
 from litestar.exceptions.responses import create_exception_response
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example
-from litestar.pagination import OffsetPagination
 from litestar.params import FromQuery, QueryParameter, SkipValidation
 from litestar.response import ServerSentEvent
 from litestar.status_codes import HTTP_200_OK
 from msgspec import UNSET
 from msgspec.structs import asdict
 
-from openai_agents_session.database import AgentSessionService, DatabaseSession
+from openai_agents_session.database import AgentSessionService, CursorError, DatabaseSession
 from openai_agents_session.database.types import MAX_NAME
 from openai_agents_session.litestar._errors import (
     AgentFailedException,
@@ -34,6 +33,7 @@ from openai_agents_session.litestar._schemas import (
     ChatBody,
     ChatEvent,
     ChatResponse,
+    ConversationPage,
     ConversationRead,
     MessageRead,
     PatchBody,
@@ -41,9 +41,6 @@ from openai_agents_session.litestar._schemas import (
 )
 
 _Read = TypeVar("_Read", ConversationRead, MessageRead)
-
-MAX_OFFSET = 2**31 - 1
-"""PostgreSQL takes more, but no user has so many."""
 
 TheAgent: TypeAlias = NamedDependency[SkipValidation[Agent[Any]]]
 """msgspec would look into the dataclass that an agent is."""
@@ -71,6 +68,13 @@ def _not_found(request: Request[Any, Any, Any], _: NotFoundError) -> Response[An
     return create_exception_response(request, NotFoundException("There is no such conversation."))
 
 
+def _bad_cursor(request: Request[Any, Any, Any], _: CursorError) -> Response[Any]:
+    """Answer 400: the query is validated, but for what a cursor is made of."""
+    return create_exception_response(
+        request, ValidationException("after must be the cursor of a page.")
+    )
+
+
 class AgentController(Controller):
     """Conversations over HTTP, each user's own.
 
@@ -89,7 +93,7 @@ class AgentController(Controller):
 
     path = "/agents"
     tags = ("agents",)
-    exception_handlers = {NotFoundError: _not_found}  # noqa: RUF012 - as Litestar declares it
+    exception_handlers = {NotFoundError: _not_found, CursorError: _bad_cursor}  # noqa: RUF012 - as Litestar declares it
 
     @post(
         "/sessions/{session_id:str}/chat",
@@ -158,9 +162,10 @@ class AgentController(Controller):
         user_id: NamedDependency[Any],
         agent_session_service: NamedDependency[AgentSessionService],
         limit: Limit = 50,
-        offset: Annotated[
-            int, QueryParameter(ge=0, le=MAX_OFFSET, description="How many to pass over.")
-        ] = 0,
+        after: Annotated[
+            str | None,
+            QueryParameter(max_length=1000, description="The cursor of the page before."),
+        ] = None,
         is_active: FromQuery[bool | None] = None,
         search: Annotated[
             str | None,
@@ -168,17 +173,20 @@ class AgentController(Controller):
                 max_length=MAX_NAME, pattern=WITHOUT_NUL, description="A part of the name."
             ),
         ] = None,
-    ) -> OffsetPagination[ConversationRead]:
+    ) -> ConversationPage:
         """Give a page, the last written to first."""
         with quietly("Listing the conversations"):
             found = await agent_session_service.list_for_user(
-                user_id, limit=limit, offset=offset, is_active=is_active, search=search
+                user_id, limit=limit, after=after, is_active=is_active, search=search
             )
             total = await agent_session_service.count_for_user(
                 user_id, is_active=is_active, search=search
             )
-        return OffsetPagination(
-            [_read(ConversationRead, row) for row in found], limit, offset, total
+        return ConversationPage(
+            items=[_read(ConversationRead, row) for row in found],
+            cursor=agent_session_service.cursor(found[-1]) if len(found) == limit else None,
+            limit=limit,
+            total=total,
         )
 
     @get(

@@ -28,6 +28,8 @@ from litestar.status_codes import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
+from openai_agents_session.database import CursorError
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -96,10 +98,11 @@ def quietly(what: str) -> Generator[None]:
     Raises:
         litestar.exceptions.HTTPException: in place of any error but the next one.
         advanced_alchemy.exceptions.NotFoundError: as it is; it quotes nothing.
+        CursorError: likewise.
     """
     try:
         yield
-    except NotFoundError:
+    except (NotFoundError, CursorError):
         raise
     except (OSError, asyncio.TimeoutError) as error:
         raise failure(error, what, UnavailableException) from None

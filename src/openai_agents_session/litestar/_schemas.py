@@ -93,6 +93,18 @@ class ConversationRead(Struct):
     updated_at: datetime
 
 
+class ConversationPage(Struct):
+    """Some of the user's conversations, the last written to first."""
+
+    items: list[ConversationRead]
+    cursor: Annotated[
+        str | None,
+        Meta(description="`after` of the next page; null where there is none."),
+    ]
+    limit: Annotated[int, Meta(description="How many a page has at most.")]
+    total: Annotated[int, Meta(description="How many there are in all.")]
+
+
 class ConversationPatch(Struct, forbid_unknown_fields=True):
     """What is to change: only what is there; null clears."""
 
