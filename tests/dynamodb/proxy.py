@@ -37,7 +37,15 @@ LONGEST = 2**25
 
 
 Kind = Literal[
-    "none", "lose answer", "lose late", "cut before", "hang", "delay", "delay answer", "refuse"
+    "none",
+    "lose answer",
+    "lose late",
+    "cut before",
+    "strand",
+    "hang",
+    "delay",
+    "delay answer",
+    "refuse",
 ]
 
 
@@ -64,6 +72,11 @@ HANG = Fault("hang")
 def delay_until(event: asyncio.Event) -> Fault:
     """The emulator sees the request when the event is set, even if the client has left."""
     return Fault("delay", event)
+
+
+def strand_until(event: asyncio.Event) -> Fault:
+    """The connection is cut, and the emulator executes the request at the event all the same."""
+    return Fault("strand", event)
 
 
 def delay_answer_until(event: asyncio.Event) -> Fault:
@@ -185,6 +198,7 @@ class FaultyHTTPProxy(Proxy):
         self._host, self._target_port = parts.hostname or HOST, parts.port or 80
         self._released = asyncio.Event()
         self._waiting = 0
+        self._executed = 0
         self._changed = asyncio.Condition()
 
     @property
@@ -206,6 +220,19 @@ class FaultyHTTPProxy(Proxy):
         async def wait() -> None:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._waiting >= number)
+
+        await asyncio.wait_for(wait(), PATIENCE)
+
+    async def executed(self, number: int) -> None:
+        """Wait until the emulator has executed so many requests, whoever hears of it.
+
+        Raises:
+            TimeoutError: it does not.
+        """
+
+        async def wait() -> None:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._executed >= number)
 
         await asyncio.wait_for(wait(), PATIENCE)
 
@@ -231,8 +258,11 @@ class FaultyHTTPProxy(Proxy):
         fault = self.plan(operation, self.requests[operation]) or Fault("none")
         if fault.kind != "none":
             self.faults[fault.kind] += 1
-        if fault.kind == "cut before":
+        if fault.kind in {"cut before", "strand"}:
             self._cut_off(client)
+            if fault.event is not None:
+                await self._hold(fault.event)
+                await self._ask(request)
             return False
         if fault.kind == "refuse":
             if fault.done:
@@ -275,6 +305,9 @@ class FaultyHTTPProxy(Proxy):
                 await writer.wait_closed()
         if answer is None:
             raise ConnectionError("the emulator closed the connection without an answer")
+        async with self._changed:
+            self._executed += 1
+            self._changed.notify_all()
         return answer
 
 

@@ -116,7 +116,9 @@ async def test_clear_deletes_it(store: Store) -> None:
 
     await store.session().clear_session()
 
-    assert await store.everything() == {}
+    assert "cleared_at" in await store.item()
+    assert "conversation_data" not in await store.item()
+    assert await store.session().get_items() == []
 
 
 async def test_long_conversation_is_given_pages(store: Store) -> None:

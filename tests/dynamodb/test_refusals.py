@@ -61,9 +61,7 @@ OPERATIONS: dict[str, Operation] = {
     "replace_items": lambda session: session.replace_items(LARGE),
     "clear_session": lambda session: session.clear_session(),
 }
-EVERY_OPERATION = frozenset(
-    {"GetItem", "BatchGetItem", "UpdateItem", "DeleteItem", "BatchWriteItem"}
-)
+EVERY_OPERATION = frozenset({"GetItem", "BatchGetItem", "UpdateItem", "BatchWriteItem"})
 
 
 @pytest.fixture

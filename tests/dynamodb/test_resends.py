@@ -82,7 +82,8 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens are dropped at once, by their age."""
-    monkeypatch.setattr(_head, "REMEMBERED_SECONDS", -2)
+    monkeypatch.setattr(_head, "NEWEST_WRITES", 1)
+    monkeypatch.setattr(_head, "REMEMBERED_SECONDS", -2 * _head.WRONG_CLOCK_SECONDS)
     monkeypatch.setattr(_head, "STALE_WRITES", 0)
 
 

@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openai_agents_session.dynamodb._head import (
+    NEWEST_WRITES,
     REMEMBERED_SECONDS,
     REMEMBERED_WRITES,
+    WRONG_CLOCK_SECONDS,
     Head,
     PageRef,
     Token,
@@ -78,17 +80,27 @@ def test_token_is_later_than_what_it_follows() -> None:
 
 
 @pytest.mark.usefixtures("clock")
-def test_tokens_of_ten_minutes_are_remembered() -> None:
-    """Tokens are kept for ten minutes, and ``since`` tells from when on none is missing."""
-    old = [token(-REMEMBERED_SECONDS - 0.001), token(-REMEMBERED_SECONDS - 5)]
-    new = [token(-REMEMBERED_SECONDS), token(-1), token(0), token(30)]
+@pytest.mark.parametrize("wrong", [-1e6, 0, 1e6])
+def test_tokens_of_ten_minutes_are_remembered(wrong: float) -> None:
+    """Tokens are kept for ten minutes as the others tell the time, however wrong clocks are."""
+    age = REMEMBERED_SECONDS + 2 * WRONG_CLOCK_SECONDS
+    old = [token(wrong - age - 0.001), token(wrong - age - 5)]
+    new = [token(wrong - age), *(token(wrong + number) for number in range(NEWEST_WRITES))]
 
     kept, since = remembered([*old, *new], 7)
 
     assert kept == frozenset(new)
     assert since == Token(old[0]).stamp
     assert remembered(new, 7) == (frozenset(new), 7)
-    assert remembered(old[1:], Token(old[0]).stamp) == (frozenset(), Token(old[0]).stamp)
+    assert remembered([*old, *new[:-1]], 7) == (frozenset([*old, *new[:-1]]), 7)
+
+
+@pytest.mark.usefixtures("clock")
+def test_tokens_that_are_dropped_raise_since() -> None:
+    """Also where they are older than that: what is told of a time before is not complete."""
+    tokens = [token(-100 + number / 100) for number in range(REMEMBERED_WRITES + 1)]
+
+    assert remembered(tokens, Token(tokens[9]).stamp)[1] == Token(tokens[9]).stamp + 1
 
 
 @pytest.mark.usefixtures("clock")

@@ -17,6 +17,7 @@ Bookkeeping beside them:
     pages_until         N     epoch seconds: when the first of the pages expires
     created_at          S     when this conversation began, in UTC
     updated_at          S     when it was last written to
+    cleared_at          S     in an item that has no conversation any more, or none yet: since when
 
 Past ``page_bytes`` the oldest elements of ``items`` move to a page: an item that is written once
 and never changed, of ``items``, ``page_of`` (the session's id), ``created_at``, ``ttl`` and the

@@ -6,6 +6,7 @@ This module knows aiobotocore and nothing of conversations.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.client import AioBaseClient
@@ -74,17 +75,25 @@ class Table:
             raise ValueError("table_name must not be empty")
         self.name = name
 
-    async def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+    async def call(
+        self, operation: str, *, seconds: dict[str, int | None] | None = None, **parameters: Any
+    ) -> dict[str, Any]:
         """Call an operation on the table, and again while its answer is lost.
 
         A write must stand being done twice, or carry a condition that forbids it.
+
+        Args:
+            operation: the client's method.
+            seconds: for values of the request that are moments, by their names: how many
+                seconds each is from when it is sent.
+            parameters: the request.
 
         Raises:
             ConditionFailedError: the write's condition does not hold.
             botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError: as
                 botocore raises them.
         """
-        return await self._sent(operation, TableName=self.name, **parameters)
+        return await self._sent(operation, seconds or {}, TableName=self.name, **parameters)
 
     async def read_batch(self, keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the items of these keys, as of now, in any order; 100 keys at most."""
@@ -107,7 +116,7 @@ class Table:
         fruitless = 0
         pauses = Pauses(0.05, 2.0)
         while True:
-            answer = await self._sent(operation, RequestItems={self.name: request})
+            answer = await self._sent(operation, {}, RequestItems={self.name: request})
             yield answer
             if not answer.get(unprocessed):
                 return
@@ -126,11 +135,14 @@ class Table:
             if fruitless:  # it is throttled; otherwise the answer had no room for more
                 await pauses.wait()
 
-    async def _sent(self, operation: str, **parameters: Any) -> dict[str, Any]:
+    async def _sent(
+        self, operation: str, seconds: dict[str, int | None], **parameters: Any
+    ) -> dict[str, Any]:
         pauses = Pauses(0.02, 0.4)
         end = 0.0
         while True:
             await pauses.wait()
+            _set_moments(parameters.get("ExpressionAttributeValues", {}), seconds)
             try:
                 return await getattr(self.client, operation)(**parameters)
             except ClientError as exc:
@@ -180,6 +192,11 @@ def checked_client(client: object) -> AioBaseClient:
     if service != "dynamodb":
         raise TypeError(f"dynamodb_client must be a client for dynamodb, not for {service}")
     return client
+
+
+def _set_moments(values: dict[str, Any], seconds: dict[str, int | None]) -> None:
+    for name in values.keys() & seconds.keys():
+        values[name] = {"N": str(int(time.time()) + (seconds[name] or 0))}
 
 
 def _was_resent(response: dict[str, Any]) -> bool:

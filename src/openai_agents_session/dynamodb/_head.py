@@ -23,12 +23,20 @@ if TYPE_CHECKING:
 Attribute: TypeAlias = "dict[str, Any]"
 """A value in DynamoDB's typed JSON, such as ``{"S": "text"}``."""
 
+WRONG_CLOCK_SECONDS = 300
+"""By how much a clock may be wrong: AWS takes no request that is signed more than five minutes
+before or after its own time (AWS IAM User Guide, "Signing AWS API requests")."""
+
 REMEMBERED_SECONDS = 600
 """How long a write is remembered: as long as DynamoDB itself remembers the token of a
-transaction (AWS documentation, "Idempotency" of ``TransactWriteItems``)."""
+transaction (AWS documentation, "Idempotency" of ``TransactWriteItems``). A request that has
+been on its way for longer was signed too long ago."""
 
 REMEMBERED_WRITES = 1024
 """How many of the last writes an item remembers at least in that time; each takes 13 bytes."""
+
+NEWEST_WRITES = 64
+"""How many of them it remembers for longer, and by which it tells what time it is."""
 
 STALE_WRITES = 64
 """How many tokens beyond those an item carries before an append takes the time to drop them."""
@@ -116,6 +124,7 @@ class Head:
         stored: the attributes that stand for the whole where there is no ``version``.
         exists: whether there is an item.
         expired: whether its time is over: then ``records`` and ``pages`` are empty.
+        cleared: whether it only says that a conversation was cleared, or is about to begin.
         records: the newest records, oldest first.
         pages: where the others are, oldest first.
         left: the pages of a conversation that is over.
@@ -130,6 +139,7 @@ class Head:
     stored: dict[str, Attribute] = field(default_factory=dict, repr=False)
     exists: bool = False
     expired: bool = False
+    cleared: bool = False
     records: list[Attribute] = field(default_factory=list, repr=False)
     pages: tuple[PageRef, ...] = ()
     left: tuple[PageRef, ...] = ()
@@ -152,6 +162,7 @@ class Head:
                 if name in attributes
             },
             exists=True,
+            cleared="cleared_at" in attributes,
             records=_records(attributes),
             pages=references_of(attributes),
             version=_number(attributes, "version"),
@@ -167,6 +178,11 @@ class Head:
         if self.expired or self.ttl is None or self.ttl > int(time.time()):
             return self
         return replace(self, expired=True, records=[], pages=(), left=self.pages)
+
+    @property
+    def over(self) -> bool:
+        """Whether what is written next begins a new conversation."""
+        return self.expired or self.cleared
 
     @property
     def size(self) -> int:
@@ -251,12 +267,21 @@ def texts_of(records: Iterable[Attribute]) -> list[str]:
 
 
 def remembered(writes: Iterable[bytes], since: int) -> tuple[frozenset[bytes], int]:
-    """Return the tokens that are worth keeping, and since when none is missing."""
-    newest_first = sorted(writes, reverse=True)
-    oldest = (int(time.time()) - REMEMBERED_SECONDS) * 1000
-    kept = [token for token in newest_first[:REMEMBERED_WRITES] if Token(token).stamp >= oldest]
+    """Return the tokens that are worth keeping, and since when none is missing.
+
+    No clock is asked, as that of a writer may be wrong: a token is old when enough others
+    are younger than it by more than what all their clocks can be wrong.
+    """
+    newest_first = [Token(token) for token in sorted(writes, reverse=True)]
+    kept = newest_first[:REMEMBERED_WRITES]
+    if len(kept) > NEWEST_WRITES:
+        now = kept[NEWEST_WRITES - 1].stamp
+        oldest = now - (REMEMBERED_SECONDS + 2 * WRONG_CLOCK_SECONDS) * 1000
+        kept = [token for token in kept if token.stamp >= oldest]
     if len(kept) < len(newest_first):
-        since = max(since, Token(newest_first[len(kept)]).stamp)
+        # More than before in any case: no page goes on from here, as its tokens are not all
+        # that are missing. A token may be older than ``since``.
+        since = max(since + 1, newest_first[len(kept)].stamp)
     return frozenset(kept), since
 
 

@@ -26,12 +26,16 @@ class SupersededError(Exception):
 
     Attributes:
         head: what the item says now.
+        error: the refusal.
+        pending: whether the request may still be done: it was sent several times, and
+            another copy of it, which is on its way, may be taken later.
     """
 
-    def __init__(self, head: Head, error: Exception) -> None:
+    def __init__(self, head: Head, error: Exception, *, pending: bool = False) -> None:
         super().__init__(str(error))
         self.head = head
         self.error = error
+        self.pending = pending
 
 
 class Item:
@@ -66,61 +70,85 @@ class Item:
 
     async def write(
         self, attempt: Callable[[Head | None, Token], Awaitable[None]], head: Head | None = None
-    ) -> None:
-        """Attempt a write until no other writer comes before it."""
-        token = Token.after(head.since if head else 0)
+    ) -> tuple[Token, float]:
+        """Attempt a write until no other writer comes before it.
+
+        Returns:
+            The token by which the item knows the write, and for how many seconds at most the
+            request that did it was under way.
+        """
+        token = Token.after(self.seen.since if self.seen else 0)
         pauses = Pauses(0.01, 0.25)
+        pending = False
         while True:
+            began = pauses.elapsed
             try:
                 await attempt(head, token)
-            except SupersededError as exc:  # noqa: PERF203 - it is what the loop is for
+            except SupersededError as exc:
                 if pauses.elapsed > PATIENCE_SECONDS:
                     raise exc.error from None
+                pending = pending or exc.pending
+                head = exc.head
                 # What the refusal told is good for an attempt at once, and old after a pause:
                 # beside a writer that never rests, it would be refused again and again.
-                head = await self.read() if await pauses.wait() else exc.head
-                if token.stamp <= head.since:
+                if await pauses.wait():
+                    head = await self.read()
+                    if pending and await self._was_done(head, token, exc.error):
+                        return token, pauses.elapsed
+                if token.stamp <= head.since and not pending:
                     token = Token.after(head.since)
             else:
-                return
+                return token, pauses.elapsed - (0 if pending else began)
 
     async def update(
-        self, token: Token, request: dict[str, Any], stored: Sequence[PageRef] = ()
-    ) -> bool:
+        self,
+        token: Token,
+        request: dict[str, Any],
+        *,
+        ttl: int | None = None,
+        known: Head | None = None,
+        stored: Sequence[PageRef] = (),
+    ) -> dict[str, Any] | None:
         """Send an update of the item.
 
         Args:
             token: what the request leaves in the item.
             request: the update and its condition.
+            ttl: how many seconds from now its ``:ttl`` is.
+            known: what the item said, where the condition is that this is still so.
             stored: new pages that the item names with it.
 
         Returns:
-            Whether it is this attempt that did it, and not an earlier one.
+            The answer to this attempt; None where an earlier one had done it.
 
         Raises:
             SupersededError: it was not done, and will not be.
         """
         try:
-            await self._table.call("update_item", Key=self._key, **request)
+            return await self._table.call(
+                "update_item", seconds={":now": 0, ":ttl": ttl}, Key=self._key, **request
+            )
         except ConditionFailedError as refusal:
-            head = await self.refused(refusal)
-            if await self._was_done(head, token, refusal):
-                return False
+            head = await self._refused(refusal)
+            if token in head.writes:
+                return None
+            if refusal.resent and await self._was_done(head, token, refusal.error):
+                return None
             await self.pages.discard(stored)
-            raise SupersededError(head, refusal.error) from None
-        return True
+            pending = refusal.resent and (known is None or head.version == known.version)
+            raise SupersededError(head, refusal.error, pending=pending) from None
 
-    async def refused(self, refusal: ConditionFailedError) -> Head:
+    async def _refused(self, refusal: ConditionFailedError) -> Head:
         """Return the item that refused a write."""
         return self._parsed(refusal.item) if refusal.item else await self.read()
 
-    async def _was_done(self, head: Head, token: Token, refusal: ConditionFailedError) -> bool:
+    async def _was_done(self, head: Head, token: Token, error: Exception) -> bool:
         """Whether an earlier attempt at the write was the one that counted."""
         if token in head.writes:
             return True
-        if token.stamp > head.since or not refusal.resent:
+        if token.stamp > head.since:
             return False
-        refs = [*head.pages, *head.left]
+        since, refs = head.since, [*head.pages, *head.left]
         while refs:
             newest = refs.pop()
             (page,) = await self.pages.read([newest])
@@ -131,16 +159,17 @@ class Item:
                 continue
             if token in page.writes:
                 return True
-            if page.until < token.stamp:
-                break  # a later token, dropped since the page was stored
-            if page.since < token.stamp:
+            if page.until < since:
+                break  # tokens were dropped since the page was stored
+            since = page.since
+            if since < token.stamp:
                 return False
         add_note(
-            refusal.error,
+            error,
             "The answer to a write was lost, and too much has happened since to tell whether the "
             "write was done: read the conversation before you write again.",
         )
-        raise refusal.error
+        raise error
 
     def _parsed(self, attributes: dict[str, Attribute]) -> Head:
         if "page_of" in attributes:

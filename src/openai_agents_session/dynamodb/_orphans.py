@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from openai_agents_session.dynamodb._calls import Table
-from openai_agents_session.dynamodb._head import NAME_LENGTH, Head, PageRef, moment
+from openai_agents_session.dynamodb._calls import ConditionFailedError, Table
+from openai_agents_session.dynamodb._head import NAME_LENGTH, Head, PageRef, getrandbits, moment
 from openai_agents_session.dynamodb._pages import Pages
+from openai_agents_session.dynamodb._updates import conditional, number
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
 
 DEFAULT_AGE = 3600
-"""Seconds: far longer than any write takes between storing a page and naming it."""
+"""Seconds: far longer than a write takes between storing a page and naming it."""
 
 
 async def remove_orphaned_pages(
@@ -32,7 +34,7 @@ async def remove_orphaned_pages(
         client: an aiobotocore client for DynamoDB that was entered.
         table_name: the table's name.
         older_than_seconds: how old a page must be; a write that is under way stores its
-            pages before it names them.
+            pages before it names them. One that takes longer begins again.
         dry_run: only count.
 
     Returns:
@@ -61,13 +63,33 @@ async def remove_orphaned_pages(
             names = found.setdefault(item["page_of"]["S"], set())
             names.add(item["session_id"]["S"][-NAME_LENGTH:])
         for session_id, names in found.items():
-            orphans = [PageRef(name, 0) for name in names - await _named(table, session_id)]
+            orphans = names - await _named(table, session_id)
+            if orphans and not dry_run:
+                await _stop_writers(table, session_id)
+                orphans = names - await _named(table, session_id)
+                await Pages(table, session_id).delete([PageRef(name, 0) for name in orphans])
             removed += len(orphans)
-            if not dry_run:
-                await Pages(table, session_id).delete(orphans)
         if "LastEvaluatedKey" not in answer:
             return removed
         scan["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+async def _stop_writers(table: Table, session_id: str) -> None:
+    """Let no writer name a page that it has stored before now.
+
+    It would do so under the condition that the version is what it was before. Where there
+    is no item, there is none that can name a page either.
+    """
+    update = "SET #version = if_not_exists(#version, :start) + :one"
+    condition = "attribute_exists(#session_id) AND attribute_not_exists(#page_of)"
+    values = {":start": number(getrandbits(48)), ":one": number(1)}
+    with suppress(ConditionFailedError):
+        await table.call(
+            "update_item",
+            Key={"session_id": {"S": session_id}},
+            UpdateExpression=update,
+            **conditional(condition, values, update),
+        )
 
 
 async def _named(table: Table, session_id: str) -> set[str]:

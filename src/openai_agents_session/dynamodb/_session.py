@@ -147,7 +147,7 @@ class DynamoDBSession(BaseSession):
                 return Change(window, rest, removed=index)
             return self._conversation.packed(window, rest)
 
-        await settle(self._conversation.change(without_newest), resends=True)
+        await settle(self._conversation.change(without_newest, adds=False), resends=True)
         return popped
 
     async def clear_session(self) -> None:
@@ -173,11 +173,11 @@ class DynamoDBSession(BaseSession):
         records = _records_of(items)
 
         async def replaced(head: Head) -> Change | None:
-            if not records and not head.exists:
+            if not records and (head.cleared or not head.exists):
                 return None
             return self._conversation.packed(Window((), head.records), records)
 
-        await settle(self._conversation.change(replaced), resends=True)
+        await settle(self._conversation.change(replaced, adds=True), resends=True)
 
     async def ping(self) -> bool:
         """Return whether DynamoDB answers and the table is there.

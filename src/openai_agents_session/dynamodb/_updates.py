@@ -11,11 +11,22 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from openai_agents_session.dynamodb._head import MOST_REFERENCES, MOST_WRITES, moment, written
+from openai_agents_session.dynamodb._head import (
+    MOST_REFERENCES,
+    MOST_WRITES,
+    REMEMBERED_SECONDS,
+    WRONG_CLOCK_SECONDS,
+    moment,
+    written,
+)
 
 if TYPE_CHECKING:
     from openai_agents_session.dynamodb._head import Attribute, Head, Token
     from openai_agents_session.dynamodb._packing import Room
+
+_CLEARED = (
+    "#cleared_at = :moment, #updated_at = :moment, #count = :zero, #bytes = :zero, #ttl = :until"
+)
 
 
 def extension(
@@ -37,15 +48,21 @@ def extension(
         ttl: when the item then expires; None leaves that alone.
         start: the version of an item that was not there, less one.
     """
-    lasting = "(attribute_not_exists(#pages_until) OR #pages_until >= #ttl)"
-    if ttl is not None:
-        lasting = "(attribute_not_exists(#pages) OR #pages_until >= :ttl)"
+    lasting = (
+        "(attribute_not_exists(#ttl) OR #ttl > :now) "
+        "AND (attribute_not_exists(#pages_until) OR #pages_until >= #ttl)"
+    )
+    if ttl is not None:  # one that comes late takes no time away from what was written since
+        lasting = (
+            "(attribute_not_exists(#ttl) OR #ttl > :now AND #ttl <= :ttl) "
+            "AND (attribute_not_exists(#pages) OR #pages_until >= :ttl)"
+        )
     condition = (
         "attribute_not_exists(#session_id) OR NOT contains(#writes, :token) "
         "AND #writes_since < :stamp AND size(#writes) <= :most "
         "AND (#bytes <= :room AND size(#pages) <= :named "
         "OR #bytes <= :first AND attribute_not_exists(#pages)) "
-        f"AND (attribute_not_exists(#ttl) OR #ttl > :now) AND {lasting}"
+        f"AND attribute_not_exists(#cleared_at) AND {lasting}"
     )
     update = (
         "SET #items = list_append(if_not_exists(#items, :none), :records), "
@@ -85,12 +102,15 @@ def takes(head: Head, size: int, room: Room, ttl: int | None) -> bool:
     if not head.exists:
         return size <= room.first
     if ttl is not None:
-        lasting = not head.pages or (head.pages_until or 0) >= ttl
+        lasting = (head.ttl is None or head.ttl <= ttl) and (
+            not head.pages or (head.pages_until or 0) >= ttl
+        )
     else:
         lasting = head.pages_until is None or head.pages_until >= (head.ttl or math.inf)
     return (
         head.version is not None
-        and not head.expired
+        and "conversation_data" not in head.stored
+        and not head.over
         and head.size + size <= room.beside(head.pages)
         and len(head.writes) <= MOST_WRITES
         and len(head.pages) <= MOST_REFERENCES
@@ -113,7 +133,7 @@ def replacement(head: Head, after: Head, removed: int | None, token: Token) -> d
         "SET #version = :version, #count = :count, #bytes = :bytes, #writes = :writes, "
         "#writes_since = :since, #created_at = :created_at, #updated_at = :updated_at"
     )
-    gone = ["#conversation_data"]
+    gone = ["#conversation_data", *(["#cleared_at"] if head.cleared else [])]
     if removed is None or "conversation_data" in head.stored:
         values[":items"] = {"L": after.records}
         update += ", #items = :items"
@@ -151,9 +171,77 @@ def replacement(head: Head, after: Head, removed: int | None, token: Token) -> d
     if head.version is None and "L" in head.stored.get("items", {}):
         clauses.append("size(#items) = :read_size")  # dynalite finds no two lists equal
         values[":read_size"] = number(len(head.stored["items"]["L"]))
+    if head.ttl is not None and not head.expired:  # it may be over when this arrives
+        clauses.append("#ttl > :now")
+        values[":now"] = number(int(time.time()))
     return {
         "UpdateExpression": update,
         **conditional(" AND ".join(clauses), values, update),
+    }
+
+
+def clearance(token: Token, names: set[Token], start: int) -> dict[str, Any]:
+    """Return the update that leaves nothing of a conversation but what was done to it.
+
+    The tokens stay for as long as a request may be on its way, so that one that comes late
+    is refused. Where there is no item, none is made.
+
+    Args:
+        token: names the write.
+        names: all that may have named it in an earlier request.
+        start: the version of an item that had none, less one.
+    """
+    condition = (
+        "attribute_exists(#session_id) AND attribute_not_exists(#page_of) "
+        "AND attribute_not_exists(#cleared_at) "
+        "AND (attribute_not_exists(#writes) OR NOT contains(#writes, :token)) "
+        "AND (attribute_not_exists(#writes_since) OR #writes_since < :stamp)"
+    )
+    update = (
+        f"SET {_CLEARED}, #version = if_not_exists(#version, :start) + :one, "
+        "#writes_since = if_not_exists(#writes_since, :zero) "
+        "REMOVE #items, #pages, #pages_until, #created_at, #conversation_data "
+        "ADD #writes :tokens"
+    )
+    values: dict[str, Attribute] = {
+        **_cleared(token),
+        ":start": number(start),
+        ":one": number(1),
+        ":stamp": number(token.stamp),
+        ":token": {"B": bytes(token)},
+        ":tokens": {"BS": sorted({bytes(each) for each in (token, *names)})},
+    }
+    return {
+        "UpdateExpression": update,
+        "ReturnValues": "ALL_OLD",
+        **conditional(condition, values, update),
+    }
+
+
+def beginning(token: Token, version: int) -> dict[str, Any]:
+    """Return the update that makes an item for a conversation that is about to begin.
+
+    It says the same as a cleared one. What is stored for the conversation can then be named
+    under the condition that nothing has come between.
+    """
+    update = f"SET {_CLEARED}, #version = :version, #writes_since = :zero ADD #writes :tokens"
+    values = {
+        **_cleared(token),
+        ":version": number(version),
+        ":tokens": {"BS": [bytes(token)]},
+    }
+    return {
+        "UpdateExpression": update,
+        "ReturnValues": "ALL_NEW",
+        **conditional("attribute_not_exists(#session_id)", values, update),
+    }
+
+
+def _cleared(token: Token) -> dict[str, Attribute]:
+    return {
+        ":moment": {"S": moment(token.stamp)},
+        ":zero": number(0),
+        ":until": number(int(time.time()) + REMEMBERED_SECONDS + WRONG_CLOCK_SECONDS),
     }
 
 
