@@ -6,7 +6,6 @@ This module knows aiobotocore and nothing of conversations.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.client import AioBaseClient
@@ -14,9 +13,10 @@ from aiobotocore.session import ClientCreatorContext
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
 from openai_agents_session._base import RETRY_SECONDS, Pauses, add_note, is_carried
+from openai_agents_session.dynamodb._moments import follow, moments
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
 PATIENCE_SECONDS = 600.0
 """How long one operation goes on against other writers at most."""
@@ -74,9 +74,10 @@ class Table:
         if not name:
             raise ValueError("table_name must not be empty")
         self.name = name
+        follow(self.client)
 
     async def call(
-        self, operation: str, *, seconds: dict[str, int | None] | None = None, **parameters: Any
+        self, operation: str, *, seconds: Mapping[str, int] | None = None, **parameters: Any
     ) -> dict[str, Any]:
         """Call an operation on the table, and again while its answer is lost.
 
@@ -136,15 +137,15 @@ class Table:
                 await pauses.wait()
 
     async def _sent(
-        self, operation: str, seconds: dict[str, int | None], **parameters: Any
+        self, operation: str, seconds: Mapping[str, int], **parameters: Any
     ) -> dict[str, Any]:
         pauses = Pauses(0.02, 0.4)
         end = 0.0
         while True:
             await pauses.wait()
-            _set_moments(parameters.get("ExpressionAttributeValues", {}), seconds)
             try:
-                return await getattr(self.client, operation)(**parameters)
+                with moments(parameters, seconds) as request:
+                    return await getattr(self.client, operation)(**request)
             except ClientError as exc:
                 code = exc.response["Error"].get("Code", "")
                 if code == "ConditionalCheckFailedException":
@@ -192,11 +193,6 @@ def checked_client(client: object) -> AioBaseClient:
     if service != "dynamodb":
         raise TypeError(f"dynamodb_client must be a client for dynamodb, not for {service}")
     return client
-
-
-def _set_moments(values: dict[str, Any], seconds: dict[str, int | None]) -> None:
-    for name in values.keys() & seconds.keys():
-        values[name] = {"N": str(int(time.time()) + (seconds[name] or 0))}
 
 
 def _was_resent(response: dict[str, Any]) -> bool:

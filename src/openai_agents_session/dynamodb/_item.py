@@ -124,10 +124,9 @@ class Item:
         Raises:
             SupersededError: it was not done, and will not be.
         """
+        seconds = {":now": 0} if ttl is None else {":now": 0, ":ttl": ttl}
         try:
-            return await self._table.call(
-                "update_item", seconds={":now": 0, ":ttl": ttl}, Key=self._key, **request
-            )
+            return await self._table.call("update_item", seconds=seconds, Key=self._key, **request)
         except ConditionFailedError as refusal:
             head = await self._refused(refusal)
             if token in head.writes:
