@@ -60,8 +60,8 @@ def extension(
     condition = (
         "attribute_not_exists(#session_id) OR NOT contains(#writes, :token) "
         "AND #writes_since < :stamp AND size(#writes) <= :most "
-        "AND (#bytes <= :room AND size(#pages) <= :named "
-        "OR #bytes <= :first AND attribute_not_exists(#pages)) "
+        "AND (attribute_not_exists(#pages) AND #bytes <= :first "
+        "OR attribute_exists(#pages) AND size(#pages) <= :named AND #bytes <= :room) "
         f"AND attribute_not_exists(#cleared_at) AND {lasting}"
     )
     update = (
