@@ -26,6 +26,7 @@ from litestar import Litestar, Response, get, post
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException, NotAuthorizedException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.params import JSONBody
 from litestar.security.jwt import JWTCookieAuth, Token
@@ -173,7 +174,7 @@ class NameTakenException(HTTPException):
     status_code=204,
     exclude_from_auth=True,
     guards=[require_json],
-    raises=[NameTakenException, NotJSONException],
+    raises=[NameTakenException, NotJSONException, RequestEntityTooLarge],
 )
 async def register(data: JSONBody[Credentials], db_session: NamedDependency[AsyncSession]) -> None:
     """Make a user."""
@@ -190,7 +191,7 @@ async def register(data: JSONBody[Credentials], db_session: NamedDependency[Asyn
     status_code=204,
     exclude_from_auth=True,
     guards=[require_json],  # or another site's form could log its visitor in, as somebody else
-    raises=[NotAuthorizedException, NotJSONException],
+    raises=[NotAuthorizedException, NotJSONException, RequestEntityTooLarge],
     responses=NOTHING,
 )
 async def login(
@@ -247,6 +248,7 @@ app = Litestar(
         )
     ],
     on_app_init=[login_auth.on_app_init],
+    request_max_body_size=4_000,  # of the routes above; the controller has its own
     openapi_config=OpenAPIConfig("Todo assistant", "1.0.0", use_handler_docstrings=True),
 )
 

@@ -223,6 +223,15 @@ def test_bytes_that_are_no_text_are_the_clients_fault(site: str) -> None:
         assert refused.status_code == 400
 
 
+def test_nobodys_body_is_small(site: str) -> None:
+    """The longest password fits, however it is escaped; what is larger is not read."""
+    password = {"name": "frank", "password": "\U0001f642" * 200}
+    assert httpx.post(f"{site}/register", json=password, timeout=60).status_code in {204, 409}
+    for path in ("/login", "/register"):
+        refused = httpx.post(f"{site}{path}", json={**ADA, "more": "x" * 4_000}, timeout=60)
+        assert refused.status_code == 413
+
+
 def test_a_conversation_is_of_a_user_who_is_there(directory: Path, site: str) -> None:
     """SQLite enforces foreign keys on the example's connections: a user's deletion is whole."""
     assert site

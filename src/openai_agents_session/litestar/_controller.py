@@ -8,6 +8,7 @@ from agents import Agent
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.exceptions import NotAuthorizedException, NotFoundException, ValidationException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.exceptions.responses import create_exception_response
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example
@@ -29,6 +30,7 @@ from openai_agents_session.litestar._errors import (
 from openai_agents_session.litestar._json import require_json
 from openai_agents_session.litestar._runs import answer, events
 from openai_agents_session.litestar._schemas import (
+    MAX_BODY,
     WITHOUT_NUL,
     ChatBody,
     ChatEvent,
@@ -89,10 +91,14 @@ class AgentController(Controller):
 
     None of them is ever taken from the query: one that is not provided stops the
     application at its start.
+
+    ``request_max_body_size`` is 385,000 bytes, which every valid message fits into. A body is
+    read before it is known whose it is, so a larger one is refused with 413.
     """
 
     path = "/agents"
     tags = ("agents",)
+    request_max_body_size = MAX_BODY
     exception_handlers = {NotFoundError: _not_found, CursorError: _bad_cursor}  # noqa: RUF012 - as Litestar declares it
 
     @post(
@@ -103,6 +109,7 @@ class AgentController(Controller):
         raises=[
             NotAuthorizedException,
             NotJSONException,
+            RequestEntityTooLarge,
             RefusedException,
             AgentFailedException,
             UnavailableException,
@@ -125,7 +132,7 @@ class AgentController(Controller):
         status_code=HTTP_200_OK,
         guards=[require_json],
         summary="Say something and get the answer as it is made",
-        raises=[NotAuthorizedException, NotJSONException],
+        raises=[NotAuthorizedException, NotJSONException, RequestEntityTooLarge],
         responses={
             HTTP_200_OK: ResponseSpec(
                 ChatEvent,
@@ -220,6 +227,7 @@ class AgentController(Controller):
             NotAuthorizedException,
             NotFoundException,
             NotJSONException,
+            RequestEntityTooLarge,
             UnavailableException,
         ],
     )

@@ -15,6 +15,9 @@ from openai_agents_session.database.types import MAX_NAME, MAX_SESSION_ID_BYTES
 MAX_MESSAGE = 32_000
 """Characters that a message to the agent may have."""
 
+MAX_BODY = 12 * MAX_MESSAGE + 1_000
+"""Bytes that a body may have: JSON escapes a sign with 12 at most, and has a little around it."""
+
 MAX_DESCRIPTION = 4_000
 """Characters that the description of a conversation may have."""
 
