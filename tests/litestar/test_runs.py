@@ -82,7 +82,7 @@ ERRORS = [
     (MaxTurnsExceeded("sk-very-secret said my own words"), 502),
     (RuntimeError("sk-very-secret said my own words"), 502),
     (OperationalError("INSERT 'sk-very-secret'", {"x": "my own words"}, Exception("x")), 503),
-    (ConnectionRefusedError("sk-very-secret said my own words"), 503),
+    (ConnectionRefusedError("sk-very-secret said my own words"), 502),  # the model's, here
 ]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from advanced_alchemy.exceptions import NotFoundError
+
 from openai_agents_session.database._items import item_of, rows_of
 from openai_agents_session.database._rows import Name, Rows
 from openai_agents_session.database._statements import statements_of
@@ -31,36 +33,54 @@ class Conversation:
         work: runs the units of work.
         model: the application's model of a conversation.
         name: whose conversation it is, and which.
+        recreate: whether a write makes it again that was seen here and is deleted.
     """
 
-    def __init__(self, work: Work, model: type[AgentSessionMixin], name: Name) -> None:
+    def __init__(
+        self, work: Work, model: type[AgentSessionMixin], name: Name, *, recreate: bool = True
+    ) -> None:
         self._work = work
         self._model = model
         self._name = name
+        self._recreate = recreate
+        self._seen = False
 
     async def read(self) -> Sequence[Any]:
         """Return every stored item, oldest first."""
-        return await self._work.read(self._on(Rows.stored))
+        found = await self._work.read(self._on(Rows.stored))
+        self._seen |= bool(found)
+        return found
 
     async def read_newest(self, wanted: int) -> list[tuple[Any, Any]]:
         """Return the keys and stored items of the newest messages, oldest first."""
-        return await self._work.read(self._on(lambda rows: rows.newest(wanted)))
+        found = await self._work.read(self._on(lambda rows: rows.newest(wanted)))
+        self._seen |= bool(found)
+        return found
 
     async def exists(self) -> bool:
         """Return whether there is a row of the conversation."""
         return await self._work.read(self._on(Rows.exists))
 
     async def append(self, items: Sequence[TResponseInputItem], *, replace: bool = False) -> None:
-        """Add items to the end, or put them in the place of all there is."""
+        """Add items to the end, or put them in the place of all there is.
+
+        Raises:
+            advanced_alchemy.exceptions.NotFoundError: it is deleted, and not to be made again.
+        """
         columns = rows_of(items)
+        must_be_there = self._seen and not self._recreate
 
         async def unit(rows: Rows) -> None:
-            key, last = await rows.open(len(columns))
+            found = await (rows.lock if must_be_there else rows.open)(len(columns))
+            if found is None:
+                raise NotFoundError("the conversation was deleted meanwhile")
+            key, last = found
             if replace:
                 await rows.clear(key)
             await rows.insert(key, last, columns)
 
         await self._work.write(self._on(unit))
+        self._seen = True
 
     async def clear(self) -> None:
         """Delete every message; the row stays, with what it says about the conversation."""

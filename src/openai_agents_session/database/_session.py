@@ -53,6 +53,9 @@ class DatabaseSession(BaseSession):
             ``limit`` is the default for ``get_items``.
         session_model: the application's own class with ``AgentSessionMixin``; None takes the
             shipped one.
+        recreate: whether a write makes the conversation again when this session has seen it
+            and somebody has deleted it since. If not, ``add_items`` and ``replace_items``
+            raise ``advanced_alchemy.exceptions.NotFoundError``: for a run of an agent.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -71,6 +74,7 @@ class DatabaseSession(BaseSession):
         *,
         session_settings: SessionSettings | dict[str, Any] | None = None,
         session_model: type[AgentSessionMixin] | None = None,
+        recreate: bool = True,
     ) -> None:
         super().__init__(session_id, session_settings)
         if len(stored(session_id).encode()) > MAX_SESSION_ID_BYTES:
@@ -83,7 +87,10 @@ class DatabaseSession(BaseSession):
             session_name=session_name,
         )
         self._rows = Conversation(
-            Work(db_session, model), model, Name(self.user_id, session_id, metadata)
+            Work(db_session, model),
+            model,
+            Name(self.user_id, session_id, metadata),
+            recreate=recreate,
         )
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:

@@ -22,13 +22,14 @@ from openai_agents_session.database import AgentSessionService, CursorError, Dat
 from openai_agents_session.database.types import MAX_NAME
 from openai_agents_session.litestar._errors import (
     AgentFailedException,
+    ApprovalNeededException,
     NotJSONException,
     RefusedException,
     UnavailableException,
     quietly,
 )
 from openai_agents_session.litestar._json import require_json
-from openai_agents_session.litestar._runs import answer, events
+from openai_agents_session.litestar._runs import answer, begin
 from openai_agents_session.litestar._schemas import (
     MAX_BODY,
     WITHOUT_NUL,
@@ -108,6 +109,8 @@ class AgentController(Controller):
         summary="Say something and get the answer",
         raises=[
             NotAuthorizedException,
+            NotFoundException,
+            ApprovalNeededException,
             NotJSONException,
             RequestEntityTooLarge,
             RefusedException,
@@ -156,7 +159,7 @@ class AgentController(Controller):
         A run that fails ends the stream with an `error` event of `status_code` and `detail`.
         When the client goes away, the turn under way is ended and stored, and no other begins.
         """
-        return ServerSentEvent(events(agent, data.message, agent_session, run_options))
+        return ServerSentEvent(await begin(agent, data.message, agent_session, run_options))
 
     @get(
         "/sessions",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import contextmanager
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 from advanced_alchemy.exceptions import NotFoundError, RepositoryError
@@ -21,6 +22,8 @@ from agents.exceptions import (
 )
 from litestar.exceptions import HTTPException, InternalServerException
 from litestar.status_codes import (
+    HTTP_404_NOT_FOUND,
+    HTTP_409_CONFLICT,
     HTTP_415_UNSUPPORTED_MEDIA_TYPE,
     HTTP_422_UNPROCESSABLE_ENTITY,
     HTTP_502_BAD_GATEWAY,
@@ -41,7 +44,8 @@ _REFUSALS = (
     ToolInputGuardrailTripwireTriggered,
     ToolOutputGuardrailTripwireTriggered,
 )
-_DATABASE = (SQLAlchemyError, RepositoryError, ConnectionError)
+_UNREACHABLE = (OSError, asyncio.TimeoutError)
+_DATABASE_PACKAGE = CursorError.__module__.rpartition(".")[0]
 
 
 class NotJSONException(HTTPException):
@@ -56,6 +60,20 @@ class RefusedException(HTTPException):
 
     status_code = HTTP_422_UNPROCESSABLE_ENTITY
     detail = "The agent refused the message."
+
+
+class ApprovalNeededException(HTTPException):
+    """The run waits for somebody to approve a call of a tool, which cannot be done here."""
+
+    status_code = HTTP_409_CONFLICT
+    detail = "The agent waits for an approval."
+
+
+class DeletedException(HTTPException):
+    """The conversation was deleted while the agent was at work."""
+
+    status_code = HTTP_404_NOT_FOUND
+    detail = "There is no such conversation."
 
 
 class AgentFailedException(HTTPException):
@@ -84,11 +102,26 @@ def failure(
     """
     if isinstance(error, _REFUSALS):
         return RefusedException()
+    if isinstance(error, ApprovalNeededException):
+        return error
+    if isinstance(error, NotFoundError):
+        return DeletedException()
     kind = type(error)
-    _logger.warning("%s failed: %s.%s", what, kind.__module__, kind.__qualname__)
-    # asyncpg raises its own errors, and not SQLAlchemy's, until there is a login.
-    database = isinstance(error, _DATABASE) or hasattr(error, "sqlstate")
+    # What our own checks of arguments say quotes no value.
+    said = f": {error}" if _arose_in(error, f"{_DATABASE_PACKAGE}._checks") else ""
+    _logger.warning("%s failed: %s.%s%s", what, kind.__module__, kind.__qualname__, said)
+    # asyncpg raises its own errors, and the event loop's, until there is a login; so may a model.
+    database = isinstance(error, (SQLAlchemyError, RepositoryError)) or (
+        (isinstance(error, _UNREACHABLE) or hasattr(error, "sqlstate"))
+        and _arose_in(error, _DATABASE_PACKAGE)
+    )
     return UnavailableException() if database else otherwise()
+
+
+def _arose_in(error: Exception, module: str) -> bool:
+    """Whether a call that failed led through a module, or a package."""
+    names = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
+    return any(f"{name}.".startswith(f"{module}.") for name in names)
 
 
 @contextmanager
@@ -104,7 +137,9 @@ def quietly(what: str) -> Generator[None]:
         yield
     except (NotFoundError, CursorError):
         raise
-    except (OSError, asyncio.TimeoutError) as error:
+    except _UNREACHABLE as error:
         raise failure(error, what, UnavailableException) from None
     except Exception as error:  # noqa: BLE001 - whatever it is, it may quote what is private
-        raise failure(error, what, InternalServerException) from None
+        drivers = hasattr(error, "sqlstate")
+        otherwise = UnavailableException if drivers else InternalServerException
+        raise failure(error, what, otherwise) from None

@@ -202,6 +202,7 @@ def _session_provider(config: SQLAlchemyAsyncConfig, model: Any) -> Callable[...
                 agent.name[:MAX_NAME],
                 instructions,
                 session_model=model,
+                recreate=False,  # while the agent thinks, the user may delete it
             )
 
     return provide

@@ -6,19 +6,20 @@ import asyncio
 import json
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from agents import Runner
+from litestar.exceptions import HTTPException
 from litestar.response import ServerSentEventMessage
 from openai.types.responses import ResponseTextDeltaEvent
 from pydantic_core import to_jsonable_python
 
-from openai_agents_session.litestar._errors import failure
+from openai_agents_session.litestar._errors import ApprovalNeededException, failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Coroutine, Mapping
 
-    from agents import Agent, RunResultStreaming
+    from agents import Agent, RunResult, RunResultStreaming
     from agents.memory import Session
 
 _logger = logging.getLogger("openai_agents_session")
@@ -29,7 +30,9 @@ PING_SECONDS = 15.0
 SHUTDOWN_SECONDS = 20.0
 """So long a shutdown waits for turns whose clients went away."""
 
-_running: set[asyncio.Task[None]] = set()
+_T = TypeVar("_T")
+
+_running: set[asyncio.Task[Any]] = set()
 """The event loop alone would forget a task that nobody waits for."""
 
 
@@ -38,20 +41,43 @@ async def answer(
 ) -> Any:
     """Run the agent and return its final output, as JSON can hold it.
 
+    When the request is cancelled, as at a shutdown, the run goes on to its end and is stored.
+
     Raises:
         litestar.exceptions.HTTPException: the run failed.
     """
-    try:
-        result = await Runner.run(agent, message, session=session, **options)
-        return _plain(to_jsonable_python(result.final_output))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it may quote what is private
-        raise failure(error, _name(session)) from None
+
+    async def run() -> Any:
+        try:
+            result = await Runner.run(agent, message, session=session, **options)
+            return _output(result)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it may quote what is private
+            # Returned, since nobody may be there any more to be told: asyncio would log it.
+            return failure(error, _name(session))
+
+    outcome = await asyncio.shield(_kept(run()))
+    if isinstance(outcome, HTTPException):
+        raise outcome
+    return outcome
+
+
+async def begin(
+    agent: Agent[Any], message: str, session: Session, options: Mapping[str, Any]
+) -> AsyncGenerator[ServerSentEventMessage]:
+    """Start a run and return its ``events``, all but the first.
+
+    It is started before the client is told that all is well: one that goes away at once has
+    said something all the same. And a generator that was not started would not hear of its end.
+    """
+    stream = events(agent, message, session, options)
+    await anext(stream)
+    return cast("AsyncGenerator[ServerSentEventMessage]", stream)
 
 
 async def events(
     agent: Agent[Any], message: str, session: Session, options: Mapping[str, Any]
-) -> AsyncGenerator[ServerSentEventMessage]:
-    """Run the agent and yield its words as they come.
+) -> AsyncGenerator[ServerSentEventMessage | None]:
+    """Run the agent and yield its words as they come; None first, when the run has begun.
 
         delta    {"text"}                     a piece of the answer
         done     {"response", "session_id"}   the answer, as the other route gives it
@@ -63,13 +89,14 @@ async def events(
     try:
         result = Runner.run_streamed(agent, message, session=session, **options)
     except Exception as error:  # noqa: BLE001 - the client is told, whatever it is
+        yield None
         yield _failed(error, session)
         return
     queue: asyncio.Queue[ServerSentEventMessage | None] = asyncio.Queue()
-    pump = asyncio.create_task(_pump(result, session, queue))
-    _running.add(pump)
-    pump.add_done_callback(_running.discard)
+    gone = asyncio.Event()
+    _kept(_pump(result, session, queue, gone))
     try:
+        yield None
         while True:
             try:
                 event = await asyncio.wait_for(queue.get(), PING_SECONDS)
@@ -79,7 +106,22 @@ async def events(
                 return
             yield event
     finally:
+        gone.set()
+        _end_after_turn(result)
+
+
+def _end_after_turn(result: RunResultStreaming) -> None:
+    """Let no other turn begin after the one under way; before the first, nothing is stored yet."""
+    if result.current_turn > 0:
         result.cancel(mode="after_turn")
+
+
+def _kept(run: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+    """Run something to its end, whatever becomes of its request."""
+    task = asyncio.create_task(run)
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    return task
 
 
 async def drain() -> None:
@@ -96,20 +138,34 @@ async def _pump(
     result: RunResultStreaming,
     session: Session,
     queue: asyncio.Queue[ServerSentEventMessage | None],
+    gone: asyncio.Event,
 ) -> None:
-    """Put a run's events into the queue, None at the end."""
+    """Put a run's events into the queue, None at the end; ``gone``: nobody takes them there."""
     try:
         async for event in result.stream_events():
+            if gone.is_set():
+                _end_after_turn(result)
             if event.type == "raw_response_event" and isinstance(
                 event.data, ResponseTextDeltaEvent
             ):
                 queue.put_nowait(_event("delta", text=event.data.delta))
-        response = _plain(to_jsonable_python(result.final_output))
-        queue.put_nowait(_event("done", response=response, session_id=session.session_id))
+        queue.put_nowait(_event("done", response=_output(result), session_id=session.session_id))
     except Exception as error:  # noqa: BLE001 - the client is told, whatever it is
         queue.put_nowait(_failed(error, session))
     finally:
         queue.put_nowait(None)
+
+
+def _output(result: RunResult | RunResultStreaming) -> Any:
+    """Return what the agent answers.
+
+    Raises:
+        ApprovalNeededException: it does not, before calls of tools are approved.
+    """
+    if result.interruptions:
+        names = sorted({str(one.name) for one in result.interruptions})
+        raise ApprovalNeededException(f"The agent waits for an approval of {', '.join(names)}.")
+    return _plain(to_jsonable_python(result.final_output))
 
 
 def _name(session: Session) -> str:

@@ -77,7 +77,8 @@ class ChatEvent(Struct):
         str,
         Meta(
             description='JSON: `{"text"}`, a piece of the answer; `{"response", "session_id"}`, '
-            'all of it; or `{"status_code", "detail"}`: 422 where a guardrail of the agent '
+            'all of it; or `{"status_code", "detail"}`: 404 where the conversation was deleted '
+            "meanwhile, 409 where tools wait for an approval, 422 where a guardrail of the agent "
             "refused, 502 where the run failed, 503 where the conversation is not available.",
             examples=['{"text": "I will remind "}'],
         ),
