@@ -321,9 +321,9 @@ def test_the_document_shows_every_route_with_examples() -> None:
         f"delete {one}": [204, 400, 401, 404, 503],
         "get /agents/sessions": [200, 400, 401, 503],
         f"get {one}/messages": [200, 400, 401, 404, 503],
-        f"patch {one}": [200, 400, 401, 404, 415, 503],
-        f"post {one}/chat": [200, 400, 401, 404, 409, 415, 422, 502, 503],
-        f"post {one}/chat/stream": [200, 400, 401, 415],
+        f"patch {one}": [200, 400, 401, 404, 413, 415, 503],
+        f"post {one}/chat": [200, 400, 401, 404, 409, 413, 415, 422, 502, 503],
+        f"post {one}/chat/stream": [200, 400, 401, 413, 415],
     }
     for name, route in routes.items():
         assert route["summary"]
