@@ -130,6 +130,19 @@ async def test_item_of_megabytes(store: Store, name: str, page_bytes: int) -> No
     assert list(await store.everything()) == [ID]
 
 
+@emulators.run_on([name for name in emulators.names() if name == "dynalite"])
+async def test_pages_that_do_not_fit_into_one_answer(store: Store) -> None:
+    """What an answer had no room for is asked for again, until all of it is there.
+
+    dynalite alone has so little room.
+    """
+    given = letters(0, 6, size=300_000)
+    await store.session().add_items(given)
+    assert len(await store.page_keys()) >= 5
+
+    assert equal(await store.session().get_items(), given)
+
+
 def equal(left: list[Any], right: list[Any]) -> bool:
     """Compare without showing megabytes when it fails."""
     return left == right

@@ -146,6 +146,26 @@ async def test_a_clear_whose_answer_is_lost_happens_once(
             assert await neighbour.get_items() == batch_of(1)
 
 
+async def test_a_record_that_is_put_back_is_put_back_once(
+    redis_server: Endpoint, key_prefix: str, client_kind: str, reset: bool
+) -> None:
+    """A pop that took what only looks like an item puts it back, also if that answer is lost."""
+    second = iter([False, True])
+    async with (
+        redis_asyncio.from_url(redis_server.url) as direct,
+        FaultyProxy(redis_server, second, reset=reset) as proxy,
+        client_of(proxy, client_kind) as client,
+    ):
+        await RedisSession("s", direct, key_prefix).add_items(batch_of(0))
+        await direct.rpush(f"{key_prefix}:s", b"{no item}")
+
+        assert await RedisSession("s", client, key_prefix).pop_item() == item(0, 2)
+
+        assert proxy.cuts == 1
+        records: list[Any] = await direct.lrange(f"{key_prefix}:s", 0, -1)
+        assert [b"no item" in bytes(record) for record in records] == [False, False, True]
+
+
 async def test_replacements_and_clears_with_every_third_answer_lost(
     redis_server: Endpoint, key_prefix: str, client_kind: str, reset: bool
 ) -> None:
