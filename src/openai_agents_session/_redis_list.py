@@ -25,7 +25,6 @@ from importlib.resources import files
 from itertools import count
 from os import urandom
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError, NoScriptError, OutOfMemoryError, ResponseError
@@ -43,7 +42,7 @@ from openai_agents_session._redis_transaction import write
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from openai_agents_session._redis_sending import Client
+    from openai_agents_session._redis_client import Clients
     from openai_agents_session._redis_transaction import Command, Plan
 
 TOKEN_SECONDS = 180
@@ -72,24 +71,6 @@ _APPEND, _CLEAR, _POP = _Script("append"), _Script("clear"), _Script("pop")
 _REPLACE, _RESTORE, _SWAP = _Script("replace"), _Script("restore"), _Script("swap")
 
 
-class _ClientNotes:
-    """What was learnt of a client, for all sessions on it.
-
-    Attributes:
-        refused_until: when to try scripts again, which the server has refused.
-        warned: whether that was said.
-        sent: the scripts that it was sent, and so knows, unless it was restarted.
-    """
-
-    def __init__(self) -> None:
-        self.refused_until = 0.0
-        self.warned = False
-        self.sent: set[_Script] = set()
-
-
-_notes: WeakKeyDictionary[Client, _ClientNotes] = WeakKeyDictionary()
-
-
 class Popped(NamedTuple):
     """What came of a pop.
 
@@ -109,21 +90,18 @@ class RedisList:
     """The list of one session.
 
     Args:
-        client: an asynchronous redis-py client.
+        clients: gives the client to send with.
         key: the list's key.
         ttl: seconds that the list lives after a write; None leaves its expiry alone.
     """
 
-    def __init__(self, client: Client, key: str, ttl: int | None) -> None:
-        self._client = client
+    def __init__(self, clients: Clients, key: str, ttl: int | None) -> None:
+        self._here = clients.here
         self._key = key.encode()
         self._token_stem = b"{" + _hash_tag(self._key) + b"}~"
         self._ttl = ttl
         self._seconds = (b"%d" % TOKEN_SECONDS, b"%d" % (ttl or 0))
-        self._notes = _notes.get(client) or _notes.setdefault(client, _ClientNotes())
-
-    def _client_here(self) -> Client:
-        return self._client
+        self._notes = clients.notes
 
     async def read(self, start: int, stop: int) -> list[bytes]:
         """Return the records from one index to another, both included, as ``LRANGE`` counts."""
@@ -137,11 +115,11 @@ class RedisList:
         """Return whether there is any record; asked for a sign of life, so without patience."""
         command = ("EXISTS", self._key)
         try:
-            return bool(await self._client_here().execute_command(*command, **UNDECODED))
+            return bool(await self._here().execute_command(*command, **UNDECODED))
         except FINAL:
             raise
         except ConnectionError:  # perhaps of a connection that was closed while it was idle
-            return bool(await self._client_here().execute_command(*command, **UNDECODED))
+            return bool(await self._here().execute_command(*command, **UNDECODED))
 
     async def append(self, records: Sequence[bytes]) -> None:
         """Append a batch."""
@@ -237,14 +215,14 @@ class RedisList:
         return self._sent_by(deadline_from_now(), *command)
 
     def _sent_by(self, deadline: float, *command: Any) -> Awaitable[Any]:
-        return sent(self._client_here, deadline, *command)
+        return sent(self._here, deadline, *command)
 
     async def _unscripted(
         self, deadline: float, plan: Plan, read: Command | None = None, *, alone: bool = False
     ) -> list[Any] | None:
         """Write without scripts; ``LLEN`` refuses a key of another type before that."""
         read = read or ("LLEN", self._key)
-        writing = write(self._client_here, self._key, read, plan, alone=alone)
+        writing = write(self._here, self._key, read, plan, alone=alone)
         return await settle(before(deadline, writing))
 
     def _expiring(self, *commands: Command) -> list[Command]:

@@ -13,7 +13,7 @@ import asyncio
 import random
 import re
 import sys
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import RedisCluster
 from redis.client import NEVER_DECODE
@@ -37,9 +37,7 @@ from openai_agents_session._base import RETRY_SECONDS, settle
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from redis.asyncio import Redis
-
-    Client: TypeAlias = Redis | RedisCluster
+    from openai_agents_session._redis_client import Client
 
 PATIENCE_SECONDS = 50.0
 """How long one operation may go on, resends included."""
@@ -70,7 +68,7 @@ def deadline_from_now() -> float:
     return asyncio.get_running_loop().time() + PATIENCE_SECONDS
 
 
-def sent(client_here: Callable[[], Client], deadline: float, *command: Any) -> Awaitable[Any]:
+def sent(here: Callable[[], Client], deadline: float, *command: Any) -> Awaitable[Any]:
     """Send a command, and again while its answer is lost or the server says to come back.
 
     That is for about a second after the first failure, and while the slot moves in a
@@ -81,7 +79,7 @@ def sent(client_here: Callable[[], Client], deadline: float, *command: Any) -> A
     none is lost; 3.10 does not, and there a command has a task of its own.
 
     Args:
-        client_here: gives the client whose connections may be used here and now.
+        here: gives the client whose connections may be used here and now.
         deadline: nothing is sent after it, in the event loop's time.
         command: what is sent; a write must be safe to be sent again.
 
@@ -89,7 +87,7 @@ def sent(client_here: Callable[[], Client], deadline: float, *command: Any) -> A
         redis.exceptions.RedisError, redis.exceptions.RedisClusterException: as the last
             attempt ended; ``TimeoutError`` at the deadline.
     """
-    attempts = before(deadline, _attempts(client_here, deadline, command))
+    attempts = before(deadline, _attempts(here, deadline, command))
     return attempts if sys.version_info >= (3, 11) else settle(attempts)
 
 
@@ -143,15 +141,13 @@ def told(client: Client, failure: Exception) -> Exception:
     return error
 
 
-async def _attempts(
-    client_here: Callable[[], Client], deadline: float, command: tuple[Any, ...]
-) -> Any:
+async def _attempts(here: Callable[[], Client], deadline: float, command: tuple[Any, ...]) -> Any:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task(loop)
     heard = _cancellations(task)
     soon = pause = 0.0
     while loop.time() < deadline:
-        client = client_here()
+        client = here()
         try:
             answer = await client.execute_command(*command, **UNDECODED)
         except FAILURES as exc:

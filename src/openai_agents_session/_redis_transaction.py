@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from redis.asyncio.connection import AbstractConnection
 
-    from openai_agents_session._redis_sending import Client
+    from openai_agents_session._redis_client import Client
 
     Command: TypeAlias = tuple[Any, ...]
     Plan: TypeAlias = Callable[[Any], Sequence[Command] | None]
 
 
 async def write(
-    client_here: Callable[[], Client],
+    here: Callable[[], Client],
     key: bytes,
     read: Command,
     plan: Plan,
@@ -46,7 +46,7 @@ async def write(
     second; where another writer was faster, it is begun anew.
 
     Args:
-        client_here: gives the client whose connections may be used here and now.
+        here: gives the client whose connections may be used here and now.
         key: what is read and written.
         read: the command whose reply the decision rests on.
         plan: makes the commands from that reply; None when there is nothing to do.
@@ -63,7 +63,7 @@ async def write(
     loop = asyncio.get_running_loop()
     soon = pause = 0.0
     while True:
-        client = client_here()
+        client = here()
         begun, error = False, None
         try:
             async with _connection(client, key) as connection:

@@ -16,7 +16,8 @@ from agents.memory.session_settings import resolve_session_limit
 from openai_agents_session._extras import explain_missing
 
 try:
-    from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+    from redis.asyncio import Redis, RedisCluster
+    from redis.asyncio.client import Pipeline
     from redis.exceptions import (
         AuthenticationError,
         AuthorizationError,
@@ -28,7 +29,9 @@ except ModuleNotFoundError as exc:
     raise
 
 from openai_agents_session._base import BaseSession, CompactionSnapshot, checked_ttl
+from openai_agents_session._redis_client import Given, Made
 from openai_agents_session._redis_list import RedisList
+from openai_agents_session._redis_url import client_maker
 from openai_agents_session._serializer import deserialize, deserialize_all, serialize
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 
     from agents import SessionSettings, TResponseInputItem
     from typing_extensions import Self
+
+    from openai_agents_session._redis_client import Clients
 
 DEFAULT_KEY_PREFIX = "openai_agents_session"
 
@@ -57,6 +62,10 @@ class RedisSession(BaseSession):
         session_settings: the SDK's ``SessionSettings``, or a dict of its fields;
             ``limit`` is the default for ``get_items``.
 
+    Attributes:
+        key: where the conversation is in Redis. How long it will live, for instance, is
+            ``await client.ttl(session.key)``.
+
     Raises:
         TypeError: the client is not an asynchronous redis-py client, or another argument
             has the wrong type.
@@ -73,7 +82,9 @@ class RedisSession(BaseSession):
         session_settings: SessionSettings | dict[str, Any] | None = None,
     ) -> None:
         super().__init__(session_id, session_settings)
-        if not isinstance(redis_client, (Redis, RedisCluster)):
+        if not isinstance(redis_client, (Redis, RedisCluster)) or isinstance(
+            redis_client, Pipeline
+        ):
             kind = type(redis_client)
             raise TypeError(
                 "redis_client must be an asynchronous client, redis.asyncio.Redis or "
@@ -83,11 +94,14 @@ class RedisSession(BaseSession):
             raise TypeError(f"key_prefix must be a str, not {type(key_prefix).__name__}")
         if not key_prefix:
             raise ValueError("key_prefix must not be empty")
-        self._owned_client: Redis | None = None
-        self._closed = False
-        self._records = RedisList(
-            redis_client, f"{key_prefix}:{session_id}", checked_ttl("ttl", ttl)
-        )
+        self.key = f"{key_prefix}:{session_id}"
+        self._ttl = checked_ttl("ttl", ttl)
+        self._closed: bool | None = None  # None: the client is not the session's to close
+        self._use(Given(redis_client))
+
+    def _use(self, clients: Clients) -> None:
+        self._clients = clients
+        self._records = RedisList(clients, self.key, self._ttl)
 
     @classmethod
     def from_url(
@@ -103,11 +117,14 @@ class RedisSession(BaseSession):
         """Make a session with a client of its own, which ``close`` closes.
 
         The client waits for a free connection where redis-py's default pool would fail.
-        To share one client among many sessions, make it yourself and pass it in.
+        There is one for each event loop and process that uses the session, so a session may
+        be used in all of them. To share one client among many sessions, make it yourself and
+        pass it in.
 
         Args:
             session_id: names the conversation.
-            url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py reads it.
+            url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py reads it;
+                ``valkey://`` and ``valkeys://`` are the first two.
             key_prefix: as for the class.
             ttl: as for the class, in seconds.
             session_settings: as for the class.
@@ -116,21 +133,14 @@ class RedisSession(BaseSession):
                 wait for a connection) or ``socket_timeout=2``.
 
         Raises:
-            ValueError: redis-py cannot read the URL, or as for the class.
-            TypeError: as for the class.
+            ValueError: redis-py cannot read the URL or knows no such option in it, or as
+                for the class.
+            TypeError: the URL is no str, redis-py knows no such option, or as for the class.
         """
-        single = client_options.pop("single_connection_client", False)
-        try:
-            pool = BlockingConnectionPool.from_url(url, **client_options)
-        except ValueError:
-            raise ValueError(
-                "redis-py cannot read the url or an option in it; it must look like "
-                "redis://[user:password@]host:port/db, rediss://… or unix:///path, with other "
-                "characters than letters and digits percent-encoded in the password"
-            ) from None  # redis-py's error may quote the password
-        client = Redis(connection_pool=pool, single_connection_client=single)
-        session = cls(session_id, client, key_prefix, ttl, session_settings=session_settings)
-        session._owned_client = client
+        make = client_maker(url, client_options)
+        session = cls(session_id, make(), key_prefix, ttl, session_settings=session_settings)
+        session._closed = False
+        session._use(Made(make))
         return session
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
@@ -147,6 +157,7 @@ class RedisSession(BaseSession):
         Raises:
             redis.exceptions.RedisError: as redis-py raises it.
         """
+        self._open_records()
         wanted = resolve_session_limit(limit, self.session_settings)
         if wanted is not None and wanted <= 0:
             return []
@@ -163,9 +174,10 @@ class RedisSession(BaseSession):
             TypeError: an item holds what JSON cannot; nothing was written.
             redis.exceptions.RedisError: as redis-py raises it.
         """
+        open_records = self._open_records()
         records = serialize(items)
         if records:
-            await self._open_records().append(records)
+            await open_records.append(records)
 
     async def pop_item(self) -> TResponseInputItem | None:
         """Remove and return the newest item; it goes to exactly one caller.
@@ -235,9 +247,9 @@ class RedisSession(BaseSession):
 
         A client that was passed in stays open, and the session with it.
         """
-        if self._owned_client is not None:
+        if self._closed is not None:
             self._closed = True
-            await self._owned_client.aclose(close_connection_pool=True)
+            await self._clients.close()
 
     async def _snapshot(
         self, limit: int, prune_prefix: Callable[[TResponseInputItem], bool] | None

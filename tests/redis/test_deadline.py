@@ -151,8 +151,7 @@ async def test_waiting_for_a_connection_counts(redis_server: Endpoint, key_prefi
         "s", redis_server.url, key_prefix=key_prefix, max_connections=1, timeout=None
     ) as session:
         await session.add_items(batch_of(0))
-        client = session._owned_client
-        assert client is not None
+        client: Any = session._clients.here()
         connection = await client.connection_pool.get_connection()
         task = asyncio.ensure_future(session.add_items(batch_of(1)))
         await asyncio.wait({task}, timeout=3)
