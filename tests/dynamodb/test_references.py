@@ -48,8 +48,8 @@ EMULATORS = emulators.best()
 MOST = KEPT_REFERENCES + FOLDED_REFERENCES - 1
 """References of one level that an item has at most."""
 
-UNTIL_FULL = 27_280
-"""References of 15 bytes that fill an item to DynamoDB's 400 KB, with little beside them."""
+UNTIL_FULL = 27_295
+"""References of 15 bytes that fill an item so far that it takes no more: 409,600 bytes."""
 
 
 @pytest.fixture
@@ -118,12 +118,12 @@ async def test_conversation_of_several_levels(store: Store) -> None:
         assert await store.session().get_items(limit) == given[-limit:]
     assert await store.session().get_items() == given
 
-    for number in reversed(range(99)):
+    for number in reversed(range(50, 99)):
         assert await session.pop_item() == given[number]
-        if number % 20 == 0:
+        if number % 16 == 0:
             await store.assert_whole()
             assert await store.session().get_items() == given[:number]
-    assert await store.page_keys() == []
+    assert max(await levels(store)) < 3
 
 
 @pytest.mark.usefixtures("small")
@@ -226,8 +226,12 @@ CASES = {
 }
 
 
+SHARE = {"append that folds", "clear"}
+ALL = [pytest.param(each, marks=[pytest.mark.slow] * (each not in SHARE)) for each in CASES]
+
+
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 async def test_a_crash_before_any_request(
     emulator: Emulator,
     dynamodb_client: Any,
@@ -241,7 +245,7 @@ async def test_a_crash_before_any_request(
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 async def test_each_answer_is_lost_in_turn(
     emulator: Emulator, dynamodb_client: Any, table: str, name: str
 ) -> None:
@@ -259,7 +263,10 @@ WRITES: dict[str, Callable[[DynamoDBSession], Awaitable[None]]] = {
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("name", WRITES)
 async def test_a_reader_meets_a_writer(
     emulator: Emulator, store: Store, name: str, number: int
@@ -399,7 +406,7 @@ async def test_an_append_to_thousands_of_pages(
         meter.reset()
         await DynamoDBSession(ID, client, store.table, page_bytes=SMALLEST).add_items([user("2nd")])
         assert meter.requests == ["UpdateItem"]
-        assert meter.write <= 3
+        assert meter.write <= 2
         meter.reset()
         last = await DynamoDBSession(ID, client, store.table, page_bytes=SMALLEST).get_items(20)
         assert meter.requests == ["GetItem", "BatchGetItem"]
