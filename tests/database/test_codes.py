@@ -182,6 +182,36 @@ async def test_the_server_that_writes_is_asked(url: str, user_id: UUID) -> None:
     assert not any("pg_xact_status" in statement for statement in asked["replica"])
 
 
+@postgres_alone
+async def test_a_replica_is_not_believed(url: str, user_id: UUID) -> None:
+    """Where the answer comes from a server in recovery, another one is waited for."""
+    lost = iter([True])
+
+    def choose(request: Request) -> Fault | None:
+        return "lose answer" if request.commits and next(lost, False) else None
+
+    async with PostgresProxy(url, choose) as proxy:
+        engine = create_async_engine(proxy.url)
+        asked: list[str] = []
+
+        @event.listens_for(engine.sync_engine, "before_cursor_execute", retval=True)
+        def pretend(*said: Any) -> tuple[str, Any]:
+            """Let the server be a replica for the first three questions."""
+            _, _, statement, parameters, *_ = said
+            if "pg_is_in_recovery()" in statement:
+                asked.append(statement)
+                if len(asked) <= 3:
+                    statement = statement.replace("pg_is_in_recovery()", "true")
+            return statement, parameters
+
+        session = DatabaseSession("s", user_id, async_sessionmaker(engine))
+        await session.add_items(numbered(0, 2))
+
+        assert len(asked) == 4
+        assert await session.get_items() == numbered(0, 2)
+        await engine.dispose()
+
+
 @on_both_drivers
 async def test_a_wrong_password_is_an_error_at_once(
     url: str, engine: AsyncEngine, user_id: UUID
