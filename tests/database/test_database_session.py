@@ -23,6 +23,7 @@ from sqlalchemy.pool import StaticPool
 
 from openai_agents_session import DatabaseSession
 from openai_agents_session.database import AgentSession, Base, MessageRole, SessionMessage, User
+from openai_agents_session.database._rows import Rows
 from tests.contract import SECRET, numbered, user
 from tests.database.conftest import enforce_foreign_keys, new_user
 from tests.shares import share_of
@@ -451,7 +452,7 @@ async def test_a_database_in_memory_is_shared_by_turns() -> None:
 
 @pytest.mark.parametrize("level", ["AUTOCOMMIT", "SERIALIZABLE"])
 async def test_the_engines_isolation_level_makes_no_difference(
-    url: str, engine: AsyncEngine, user_id: UUID, level: str
+    url: str, engine: AsyncEngine, user_id: UUID, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A batch is atomic and writers wait for each other, whatever the engine is set to."""
     other = create_async_engine(url, isolation_level=level)
@@ -467,6 +468,14 @@ async def test_the_engines_isolation_level_makes_no_difference(
     with pytest.raises(IntegrityError):
         await session.add_items(numbered(0, 3))
 
+    assert await session.get_items() == numbered(0, 3) * 10
+
+    async def fail(*_: Any) -> None:
+        raise RuntimeError("between the two statements of a replacement")
+
+    monkeypatch.setattr(Rows, "insert", fail)
+    with pytest.raises(RuntimeError, match="between the two"):
+        await session.replace_items(numbered(7, 9))
     assert await session.get_items() == numbered(0, 3) * 10
     await other.dispose()
 
