@@ -81,11 +81,12 @@ async def test_what_expired_before_the_write_stays_gone(
 ) -> None:
     """The first request is lost, and the second is sent when the conversation is over."""
     await store.session(ttl_seconds=TTL, page_bytes=SMALLEST).add_items(OLD)
+    pass_by(TTL - 60)
     call, expected = WRITES[write]
     async with behind(emulator.url, **RESENT_BY[by]) as (proxy, client):
         session = DynamoDBSession(ID, client, store.table, TTL, page_bytes=SMALLEST)
         assert await session.get_items() == OLD
-        proxy.plan = slow(pass_by, TTL + 1, CUT_BEFORE)
+        proxy.plan = slow(pass_by, 61, CUT_BEFORE)
         await call(session)
         assert proxy.faults == {"cut before": 1}
 

@@ -8,15 +8,24 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from aiobotocore.client import AioBaseClient
-from aiobotocore.session import ClientCreatorContext
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
-from openai_agents_session._base import RETRY_SECONDS, Pauses, add_note, is_carried
+from openai_agents_session._base import RETRY_SECONDS, Pauses, is_carried
+from openai_agents_session.dynamodb._client import check_entered, check_home, checked_client
+from openai_agents_session.dynamodb._errors import (
+    CONDITION,
+    code_of,
+    explain,
+    passes,
+    was_refused,
+    was_resent,
+)
 from openai_agents_session.dynamodb._moments import follow, moments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
+    from aiobotocore.client import AioBaseClient
 
 PATIENCE_SECONDS = 600.0
 """How long one operation goes on against other writers at most."""
@@ -29,12 +38,6 @@ FAILED = (BotoCoreError, ClientError, asyncio.TimeoutError)
 """What a call may raise where the store is away, or refuses it."""
 
 _LOST = (ConnectionError, HTTPClientError, asyncio.TimeoutError)
-_THROTTLED = {
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "ThrottlingException",
-}
-_SERVER_ERROR = 500
 
 
 class ConditionFailedError(Exception):
@@ -51,7 +54,7 @@ class ConditionFailedError(Exception):
         super().__init__(str(error))
         response: dict[str, Any] = {**error.response}
         self.item: dict[str, Any] | None = response.get("Item")
-        self.resent = resent or _was_resent(response)
+        self.resent = resent or was_resent(error)
         self.error = error
 
 
@@ -91,6 +94,7 @@ class Table:
 
         Raises:
             ConditionFailedError: the write's condition does not hold.
+            RuntimeError: the client is closed, or of another event loop or process.
             botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError: as
                 botocore raises them.
         """
@@ -141,59 +145,29 @@ class Table:
     ) -> dict[str, Any]:
         pauses = Pauses(0.02, 0.4)
         end = 0.0
+        lost = False  # whether an earlier request may have been done
         while True:
             await pauses.wait()
+            check_home(self.client)
             try:
                 with moments(parameters, seconds) as request:
                     return await getattr(self.client, operation)(**request)
             except ClientError as exc:
-                code = exc.response["Error"].get("Code", "")
-                if code == "ConditionalCheckFailedException":
-                    raise ConditionFailedError(exc, resent=end > 0) from exc
-                if code == "ResourceNotFoundException":
-                    add_note(
-                        exc,
-                        f"Is there a table {self.name!r} in this region? "
-                        "openai_agents_session.dynamodb.create_table_if_not_exists makes one.",
-                    )
-                status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-                if code not in _THROTTLED and status < _SERVER_ERROR:
+                if code_of(exc) == CONDITION:
+                    raise ConditionFailedError(exc, resent=lost) from exc
+                explain(exc, self.name)
+                if not passes(exc):
                     raise
+                lost = lost or not was_refused(exc)
                 error: BaseException = exc
             except _LOST as exc:
-                error = exc
+                if isinstance(exc, HTTPClientError):
+                    check_entered(exc)
+                error, lost = exc, True
             except asyncio.CancelledError as exc:
                 if not is_carried():
                     raise
-                error = exc
+                error, lost = exc, True
             end = end or pauses.elapsed + RETRY_SECONDS
             if pauses.elapsed > end:
                 raise error
-
-
-def checked_client(client: object) -> AioBaseClient:
-    """Return the client, or say what is wrong with it.
-
-    Raises:
-        TypeError: it is not an entered aiobotocore client for DynamoDB.
-    """
-    if isinstance(client, ClientCreatorContext):
-        raise TypeError(
-            "dynamodb_client was created but not entered: use "
-            "'async with session.create_client(\"dynamodb\") as client' and pass the client"
-        )
-    if not isinstance(client, AioBaseClient):
-        kind = type(client)
-        raise TypeError(
-            "dynamodb_client must be an aiobotocore client for DynamoDB, from 'async with "
-            'aiobotocore.session.get_session().create_client("dynamodb") as client\', '
-            f"not {kind.__module__}.{kind.__qualname__}"
-        )
-    service = client.meta.service_model.service_name
-    if service != "dynamodb":
-        raise TypeError(f"dynamodb_client must be a client for dynamodb, not for {service}")
-    return client
-
-
-def _was_resent(response: dict[str, Any]) -> bool:
-    return response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0

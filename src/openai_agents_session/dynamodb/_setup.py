@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from openai_agents_session.dynamodb._calls import Table
+from openai_agents_session.dynamodb._errors import code_of
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -17,6 +19,8 @@ POLL_SECONDS = 1.0
 
 KEY = "session_id"
 TTL_ATTRIBUTE = "ttl"
+
+_logger = logging.getLogger("openai_agents_session")
 
 
 async def create_table_if_not_exists(
@@ -31,7 +35,8 @@ async def create_table_if_not_exists(
         table_name: the table's name.
         enable_ttl: let DynamoDB delete what has expired, also in a table that exists
             already. Sessions with ``ttl_seconds`` expire in time without it, but their
-            items stay.
+            items stay. Of a store that knows no such thing, as some emulators, a warning says
+            so.
 
     Raises:
         TypeError: the client is no entered aiobotocore client for DynamoDB.
@@ -41,8 +46,18 @@ async def create_table_if_not_exists(
     """
     table = Table(client, table_name)
     _check_key(table_name, await _active(table))
-    if enable_ttl:
+    if not enable_ttl:
+        return
+    try:
         await _enable_ttl(table)
+    except ClientError as exc:
+        if code_of(exc) != "UnknownOperationException":
+            raise
+        _logger.warning(
+            "The store of table %r knows no time to live: sessions expire in time, but their "
+            "items stay",
+            table_name,
+        )
 
 
 async def _active(table: Table) -> dict[str, Any]:
@@ -63,7 +78,7 @@ async def _described(table: Table) -> dict[str, Any]:
     try:
         answer = await table.call("describe_table")
     except ClientError as exc:
-        if _code(exc) != "ResourceNotFoundException":
+        if code_of(exc) != "ResourceNotFoundException":
             raise
         return {}
     description: dict[str, Any] = answer["Table"]
@@ -80,7 +95,7 @@ async def _created(table: Table) -> dict[str, Any]:
             BillingMode="PAY_PER_REQUEST",
         )
     except ClientError as exc:
-        if _code(exc) != "ResourceInUseException":
+        if code_of(exc) != "ResourceInUseException":
             raise
         return {}
     return await _described(table)
@@ -128,7 +143,3 @@ async def _enable_ttl(table: Table) -> None:
             refusal = exc
         else:
             return
-
-
-def _code(error: ClientError) -> str:
-    return error.response["Error"].get("Code", "")
