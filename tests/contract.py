@@ -1142,6 +1142,23 @@ class SessionContract:
         assert left is not None
         assert 0 < left <= 50
 
+    @requires("expires", "leaves_expiry", "snapshots")
+    @pytest.mark.parametrize("start", [0, 2])
+    async def test_no_ttl_removes_none_from_a_compacted_history(
+        self, session: AnySession, start: int
+    ) -> None:
+        """Nor does compaction, of all of it or of its end."""
+        await session.add_items(numbered(0, 3))
+        await self.set_ttl_left(session, 50)
+        snapshot = await session._get_compaction_snapshot(10)
+
+        assert await snapshot.replace_suffix(start, [user("summary")]) is True
+
+        assert await session.get_items() == [*numbered(0, start), user("summary")]
+        left = await self.ttl_left(session)
+        assert left is not None
+        assert 0 < left <= 50
+
     # ------------------------------------------------------------ P10: cancelling
 
     @pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8])
