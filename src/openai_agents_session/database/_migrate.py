@@ -13,6 +13,9 @@ from alembic.config import Config
 HERE = Path(__file__).parent
 OPTION = "openai_agents_session_user_table"
 
+ALONE = "openai_agents_session.alone"
+"""Among the configuration's attributes: whether no other process may migrate meanwhile."""
+
 
 def configuration(url: str, user_table: str | None = None) -> Config:
     """Return what Alembic's commands take.
@@ -33,6 +36,8 @@ def configuration(url: str, user_table: str | None = None) -> Config:
 def run(action: str, url: str, revision: str | None = None, user_table: str | None = None) -> None:
     """Run one of the command's actions; not inside of a running event loop.
 
+    Of several processes that upgrade or downgrade, one does, and the others wait for it.
+
     Args:
         action: ``upgrade``, ``downgrade``, ``current`` or ``check``.
         url: as for ``configuration``.
@@ -43,6 +48,7 @@ def run(action: str, url: str, revision: str | None = None, user_table: str | No
         asyncio.get_running_loop()
         raise ValueError("the migration starts an event loop: run it where there is none")
     config = configuration(url, user_table)
+    config.attributes[ALONE] = action in ("upgrade", "downgrade")
     if action == "upgrade":
         command.upgrade(config, revision or "head")
     elif action == "downgrade":

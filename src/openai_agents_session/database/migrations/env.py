@@ -12,13 +12,19 @@ from sqlalchemy import Connection, Numeric, engine_from_config, pool
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from openai_agents_session.database._migrate import OPTION
+from openai_agents_session.database._migrate import ALONE, OPTION
 from openai_agents_session.database.models import Base, User
 
 UUID_BYTES = 16
 
 VERSION_TABLE = "openai_agents_session_version"
 """Not ``alembic_version``, which is the application's."""
+
+LOCK = 0x6F61735F6D696772
+"""The advisory lock of PostgreSQL that a migration takes, one for each database: "oas_migr"."""
+
+SQLITE_WAITS = 60_000
+"""Milliseconds to wait for whoever writes to the file."""
 
 
 def _compare_type(_: object, __: object, ___: object, found: object, wanted: object) -> bool | None:
@@ -38,7 +44,21 @@ def _is_ours(what: Any, name: str | None, kind: str, *_: object) -> bool:
     return (kind, name) not in (("table", User.__tablename__), ("column", "user_id"))
 
 
+def _wait_for_others(connection: Connection) -> None:
+    """Let one process alone migrate; those that waited then see what it has made.
+
+    The lock goes with the transaction, which is begun here and so not Alembic's to end.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+    elif connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {SQLITE_WAITS}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
 def _migrate(connection: Connection) -> None:
+    if context.config.attributes.get(ALONE):
+        _wait_for_others(connection)
     own = set(Base.metadata.tables)
     context.configure(
         connection=connection,
