@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from advanced_alchemy.exceptions import NotFoundError
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
-from sqlalchemy import delete, func, inspect, select, update
+from sqlalchemy import inspect, select
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from openai_agents_session._base import checked_session_id
-from openai_agents_session.database._attempts import NUMBER, Transaction
 from openai_agents_session.database._checks import (
     MAX_POSITION,
     UNSET,
@@ -24,8 +23,8 @@ from openai_agents_session.database._checks import (
     checked_user_id,
 )
 from openai_agents_session.database._listing import cursor_of, in_any_case, is_after
+from openai_agents_session.database._queries import Queries
 from openai_agents_session.database._session import DatabaseSession
-from openai_agents_session.database._statements import KEYS_AT_ONCE, tables_of
 from openai_agents_session.database._work import Work
 from openai_agents_session.database.models import AgentSession
 from openai_agents_session.database.types import MAX_NAME
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from sqlalchemy import ColumnElement, Row, Select
+    from sqlalchemy import ColumnElement, Row
     from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 
 _NOT_FOUND = "there is no such conversation"
@@ -147,7 +146,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             .order_by(model.updated_at.desc(), model.id.desc())
             .limit(checked_number("limit", limit))
         )
-        return await self._select(query)
+        return await self._queries.select(query)
 
     @staticmethod
     def cursor(conversation: AgentSession) -> str:
@@ -166,7 +165,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         search: str | None = None,
     ) -> int:
         """Return how many conversations ``list_for_user`` has in all; 0 where there are none."""
-        return await self._count(self._matching(user_id, is_active, search))
+        return await self._queries.count(self._matching(user_id, is_active, search))
 
     async def get(  # ty: ignore[incompatible-method-override] - one without a user must not be had
         self, session_id: str, *, user_id: UUID | str | Any
@@ -176,7 +175,9 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         Raises:
             advanced_alchemy.exceptions.NotFoundError: the user has none of this id.
         """
-        found = await self._select(select(self._model).where(*self._mine(session_id, user_id)))
+        found = await self._queries.select(
+            select(self._model).where(*self._mine(session_id, user_id))
+        )
         if not found:
             raise NotFoundError(_NOT_FOUND)
         return found[0]
@@ -232,10 +233,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             .limit(max(limit, 1))
         )
 
-        async def unit(transaction: Transaction) -> Sequence[Row[Any]]:
-            return (await transaction.connection.execute(query)).all()
-
-        rows = await self._work.read(unit)
+        rows = await self._queries.rows(query)
         if not rows:
             raise NotFoundError(_NOT_FOUND)
         return [row for row in reversed(rows[:limit]) if row.position is not None]
@@ -277,7 +275,10 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         )
         if not values:
             return await self.get(session_id, user_id=user_id)
-        return await self._change(session_id, user_id, values)
+        changed = await self._queries.change(self._mine(session_id, user_id), values)
+        if changed is None:
+            raise NotFoundError(_NOT_FOUND)
+        return changed
 
     async def rename(
         self, session_id: str, session_name: str | None, *, user_id: UUID | str | Any
@@ -308,7 +309,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         Raises:
             advanced_alchemy.exceptions.NotFoundError: the user has none of this id.
         """
-        if not await self._delete(self._mine(session_id, user_id)):
+        if not await self._queries.delete(self._mine(session_id, user_id)):
             raise NotFoundError(_NOT_FOUND)
 
     async def delete_older_than(
@@ -340,7 +341,9 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         conditions = [self._model.updated_at < before]
         if user_id is not None:
             conditions.append(self._model.user_id == checked_user_id(self._model, user_id))
-        return await (self._count(conditions) if dry_run else self._delete(conditions))
+        return await (
+            self._queries.count(conditions) if dry_run else self._queries.delete(conditions)
+        )
 
     async def delete_inactive(
         self, older_than: timedelta, *, user_id: UUID | str | Any | None, dry_run: bool = False
@@ -363,8 +366,8 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         return self.repository.model_type
 
     @property
-    def _work(self) -> Work:
-        return Work(self._db_session, self._model)
+    def _queries(self) -> Queries:
+        return Queries(Work(self._db_session, self._model), self._model)
 
     def _mine(self, session_id: str, user_id: Any) -> list[ColumnElement[bool]]:
         owner = checked_user_id(self._model, user_id)
@@ -383,60 +386,3 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             # LIKE knows the cases of ASCII's letters, or those of the database's locale.
             conditions.append(self._model.session_name.regexp_match(in_any_case(search)))
         return conditions
-
-    async def _select(self, query: Select[Any]) -> Sequence[AgentSession]:
-        # As it is stored, whatever an object that the AsyncSession still has says.
-        fresh = query.execution_options(populate_existing=True)
-
-        async def unit(transaction: Transaction) -> Sequence[AgentSession]:
-            return (await transaction.session.scalars(fresh)).all()
-
-        return await self._work.read(unit)
-
-    async def _change(self, session_id: str, user_id: Any, values: dict[str, Any]) -> AgentSession:
-        statement = (
-            update(self._model)
-            .where(*self._mine(session_id, user_id))
-            .values(values)
-            .returning(self._model)
-            .execution_options(populate_existing=True)
-        )
-
-        async def unit(transaction: Transaction) -> AgentSession:
-            # Without its number: what is done twice here is as if it was done once.
-            changed = (await transaction.session.scalars(statement)).one_or_none()
-            if changed is None:
-                raise NotFoundError(_NOT_FOUND)
-            return changed
-
-        return await self._work.write(unit)
-
-    async def _count(self, conditions: list[ColumnElement[bool]]) -> int:
-        query = select(func.count()).select_from(self._model).where(*conditions)
-
-        async def unit(transaction: Transaction) -> int:
-            return await transaction.connection.scalar(query) or 0
-
-        return await self._work.read(unit)
-
-    async def _delete(self, conditions: list[ColumnElement[bool]]) -> int:
-        sessions, messages = tables_of(self._model)
-        # Locked, so that one that is written to meanwhile is looked at again and may stay; and
-        # in one order, so that two of these do not wait for each other.
-        chosen = select(sessions.c.id).where(*conditions).order_by(sessions.c.id).with_for_update()
-
-        async def unit(transaction: Transaction) -> int:
-            connection = transaction.connection
-            keys = (await connection.scalars(chosen)).all()
-            if keys and transaction.dialect.name == "postgresql":
-                transaction.number = await connection.scalar(select(NUMBER))
-            for start in range(0, len(keys), KEYS_AT_ONCE):
-                chunk = keys[start : start + KEYS_AT_ONCE]
-                # Messages first: SQLite cascades only where foreign keys are switched on.
-                await connection.execute(
-                    delete(messages).where(messages.c.agent_session_id.in_(chunk))
-                )
-                await connection.execute(delete(sessions).where(sessions.c.id.in_(chunk)))
-            return len(keys)
-
-        return await self._work.write(unit)
