@@ -91,6 +91,23 @@ async def test_default_page_bytes(store: Store) -> None:
     await store.assert_whole()
 
 
+async def test_larger_pages_are_continued(store: Store) -> None:
+    """A conversation that was begun with large pages goes on with small ones, and keeps its own."""
+    before, given = store.session(page_bytes=65_536), letters(0, 120, 1000)
+    for number in range(0, 120, 20):
+        await before.add_items(given[number : number + 20])
+    pages = await store.page_keys()
+    assert int((await store.item())["bytes"]["N"]) > 40_000
+
+    after = letters(0, 20, 1000)
+    for number in range(20):
+        await store.session().add_items(after[number : number + 1])
+    assert await store.session().get_items() == given + after
+    assert (await store.page_keys())[: len(pages)] == pages
+    assert int((await store.item())["bytes"]["N"]) < 8_000
+    await store.assert_whole()
+
+
 async def test_largest_page_bytes(store: Store, emulator: Emulator) -> None:
     """With 350 KiB to a page, the item and its bookkeeping stay below DynamoDB's 400 KB."""
     # moto counts an item twice when its list grows.
