@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,18 @@ import pytest
 from botocore.exceptions import ClientError
 
 from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb._errors import _REFUSED_FOR_NOW
+from openai_agents_session.dynamodb._errors import REFUSED_FOR_NOW, UNKNOWN
 from tests.dynamodb import emulators
-from tests.dynamodb.proxy import LOSE_ANSWER, behind, each_of, on, refuse, refuse_done
-from tests.dynamodb.store import ID, numbered
+from tests.dynamodb.proxy import (
+    LOSE_ANSWER,
+    behind,
+    delay_until,
+    each_of,
+    on,
+    refuse,
+    refuse_done,
+)
+from tests.dynamodb.store import ID, SMALLEST, numbered, sized
 
 if TYPE_CHECKING:
     from tests.dynamodb.emulators import Emulator
@@ -43,8 +52,8 @@ def status_of(code: str) -> int:
 
 def test_the_table_names_all_that_is_tried_again() -> None:
     """What the code knows, and a server error beside it."""
-    known = {*_REFUSED_FOR_NOW, "RequestTimeout", "RequestTimeoutException"}
-    assert set(codes("tried again")) == known | {"InternalServerError", "ServiceUnavailable"}
+    server_errors = {"InternalServerError", "ServiceUnavailable"}
+    assert set(codes("tried again")) == REFUSED_FOR_NOW | UNKNOWN | server_errors
     assert len(codes("raised at once")) > 8
 
 
@@ -84,6 +93,26 @@ async def test_a_clock_that_is_refused_is_named(emulator: Emulator, store: Store
     # Before Python 3.11 there are no notes, and it is said in the message.
     said = [str(caught.value), *getattr(caught.value, "__notes__", [])]
     assert "the clock of this machine" in " ".join(said)
+
+
+async def test_what_was_refused_for_now_leaves_no_doubt(emulator: Emulator, store: Store) -> None:
+    """It was certainly not done, so nobody has to know what became of it."""
+    other = store.session(page_bytes=SMALLEST)
+    go = asyncio.Event()
+    fault = refuse(400, "TransactionConflictException")
+    plan = each_of(on(fault, "UpdateItem", 1), on(delay_until(go), "UpdateItem", 2))
+    async with behind(emulator.url, plan, **ONCE) as (proxy, client):
+        session = DynamoDBSession(ID, client, store.table, page_bytes=SMALLEST)
+        adding = asyncio.create_task(session.add_items(numbered(0, 1)))
+        await proxy.waiting()
+        # Its time goes into a page with all that was written then, and the page goes.
+        await other.add_items(numbered(1, 2))
+        await other.add_items([sized(3000), sized(3000)])
+        await other.replace_items(numbered(2, 3))
+        go.set()
+        await adding
+
+    assert await other.get_items() == [*numbered(2, 3), *numbered(0, 1)]
 
 
 @pytest.mark.parametrize("done", [False, True])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CONDITION = "ConditionalCheckFailedException"
 
-_REFUSED_FOR_NOW = frozenset(
+REFUSED_FOR_NOW = frozenset(
     {
         # throttled
         "BandwidthLimitExceeded",
@@ -40,7 +40,7 @@ _REFUSED_FOR_NOW = frozenset(
 )
 """Nothing was done, and the same request may be done in a moment."""
 
-_UNKNOWN = frozenset({"RequestTimeout", "RequestTimeoutException"})
+UNKNOWN = frozenset({"RequestTimeout", "RequestTimeoutException"})
 """As a server error: nobody knows whether it was done."""
 
 _SERVER_ERROR = 500
@@ -55,7 +55,7 @@ def passes(error: ClientError) -> bool:
     """Whether the same request may be done in a moment."""
     response: dict[str, Any] = {**error.response}
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return code_of(error) in _REFUSED_FOR_NOW | _UNKNOWN or status >= _SERVER_ERROR
+    return code_of(error) in REFUSED_FOR_NOW | UNKNOWN or status >= _SERVER_ERROR
 
 
 def was_resent(error: ClientError) -> bool:
@@ -66,7 +66,7 @@ def was_resent(error: ClientError) -> bool:
 
 def was_refused(error: ClientError) -> bool:
     """Whether it is certain that the request was not done."""
-    return code_of(error) in _REFUSED_FOR_NOW and not was_resent(error)
+    return code_of(error) in REFUSED_FOR_NOW and not was_resent(error)
 
 
 def explain(error: ClientError, table: str) -> None:

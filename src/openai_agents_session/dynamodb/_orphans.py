@@ -43,6 +43,7 @@ async def remove_orphaned_pages(
     Raises:
         TypeError: the client is no entered aiobotocore client for DynamoDB.
         ValueError: the age is negative.
+        RuntimeError: the client is closed, or of another event loop or process.
         botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: as botocore
             raises it.
     """

@@ -91,6 +91,7 @@ class DynamoDBSession(BaseSession):
             The items; ``[]`` where there are none, and for a limit of 0 or less.
 
         Raises:
+            RuntimeError: the client is closed, or of another event loop or process.
             botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: as botocore
                 raises it.
         """
@@ -113,6 +114,8 @@ class DynamoDBSession(BaseSession):
 
         Raises:
             TypeError: an item holds what JSON cannot; nothing was written.
+            asyncio.TimeoutError: three times, a write took longer than ``ttl_seconds``.
+            RuntimeError: the client is closed, or of another event loop or process.
             botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: as botocore
                 raises it.
         """
@@ -129,6 +132,7 @@ class DynamoDBSession(BaseSession):
             The item, or None where there is none.
 
         Raises:
+            RuntimeError: the client is closed, or of another event loop or process.
             botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: as botocore
                 raises it.
         """
@@ -153,7 +157,11 @@ class DynamoDBSession(BaseSession):
     async def clear_session(self) -> None:
         """Delete the conversation; where there is none, nothing happens.
 
+        A small item without any of it stays for a quarter of an hour, or until the next write:
+        so a request that comes late does not bring the conversation back.
+
         Raises:
+            RuntimeError: the client is closed, or of another event loop or process.
             botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: as botocore
                 raises it.
         """
@@ -167,6 +175,8 @@ class DynamoDBSession(BaseSession):
 
         Raises:
             TypeError: an item holds what JSON cannot; nothing was written.
+            asyncio.TimeoutError: three times, a write took longer than ``ttl_seconds``.
+            RuntimeError: the client is closed, or of another event loop or process.
             botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: as botocore
                 raises it.
         """
@@ -183,6 +193,7 @@ class DynamoDBSession(BaseSession):
         """Return whether DynamoDB answers and the table is there.
 
         Raises:
+            RuntimeError: the client is closed, or of another event loop or process.
             botocore.exceptions.ClientError: it answers with an error, such as a denied access
                 or a missing table.
         """

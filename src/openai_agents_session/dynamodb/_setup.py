@@ -42,6 +42,7 @@ async def create_table_if_not_exists(
         TypeError: the client is no entered aiobotocore client for DynamoDB.
         ValueError: there is such a table, but with another key, or with its TTL on another
             attribute.
+        RuntimeError: the client is closed, or of another event loop or process.
         botocore.exceptions.ClientError: as botocore raises it.
     """
     table = Table(client, table_name)
