@@ -38,6 +38,7 @@ async def main() -> None:
         print(f"in Redis: {str(first)[:70]}…")
         print("readable in Redis:", "4711" in str(await store.get_items()))
 
+        # Only read with a key that may be wrong: a pop would delete all that it cannot read.
         wrong = EncryptedSession("encrypted-demo", store, encryption_key="another key", ttl=3600)
         print("with another key:", await wrong.get_items())
         await store.clear_session()
