@@ -5,7 +5,8 @@
 Then open http://127.0.0.1:8000. Data is kept in ``litestar_app.db`` in this directory, or
 where ``DATABASE_URL`` says: ``postgresql+asyncpg://user:password@host/name``. Without an
 ``OPENAI_API_KEY``, a small local model answers. ``JWT_SECRET`` signs the logins; without
-it they end with the process. Behind HTTPS, set ``HTTPS=1``.
+it they end with the process. Behind HTTPS, set ``HTTPS=1``. From one address come at most
+``LOGINS_A_MINUTE`` logins and registrations, 20 unless you say otherwise.
 """
 
 # Litestar and SQLAlchemy read annotations at run time, so they are not postponed.
@@ -15,26 +16,38 @@ import hmac
 import os
 import secrets
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
 from advanced_alchemy.extensions.litestar import EngineConfig, SQLAlchemyAsyncConfig
 from advanced_alchemy.mixins import AuditColumns, UUIDPrimaryKey
+from advanced_alchemy.types import DateTimeUTC
 from agents import Agent, RunContextWrapper, function_tool, set_tracing_disabled
-from litestar import Litestar, Response, get, post
+from litestar import Litestar, Request, Response, Router, get, post
 from litestar.connection import ASGIConnection
+from litestar.datastructures import MutableScopeHeaders, ResponseHeader
 from litestar.di import NamedDependency, Provide
-from litestar.exceptions import HTTPException, NotAuthorizedException
+from litestar.exceptions import (
+    HTTPException,
+    NotAuthorizedException,
+    TooManyRequestsException,
+)
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+from litestar.middleware.rate_limit import RateLimitConfig
 from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi.plugins import RedocRenderPlugin
 from litestar.params import JSONBody
 from litestar.security.jwt import JWTCookieAuth, Token
+from litestar.stores.memory import MemoryStore
+from litestar.types import Message, Scope
 from local_model import choose_model
 from msgspec import Meta, Struct
-from sqlalchemy import ForeignKey, String, event, select
+from sqlalchemy import ForeignKey, String, delete, event, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from openai_agents_session.database import AgentSessionMixin, SessionMessageMixin
@@ -59,6 +72,15 @@ class User(UUIDPrimaryKey, AuditColumns, Base):
 
     name: Mapped[str] = mapped_column(String(64), unique=True)
     password: Mapped[str]
+
+
+class EndedLogin(Base):
+    """A login that somebody logged out of, kept for as long as it would have lasted."""
+
+    __tablename__ = "ended_login"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True), index=True)
 
 
 class Todo(UUIDPrimaryKey, AuditColumns, Base):
@@ -144,20 +166,43 @@ async def find_user(token: Token, _: ASGIConnection[Any, Any, Any, Any]) -> User
         return await session.get(User, user_id)
 
 
+async def has_ended(token: Token, _: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    async with database.get_session() as session:
+        return await session.get(EndedLogin, token.jti) is not None
+
+
 login_auth = JWTCookieAuth[User](
     retrieve_user_handler=find_user,
+    revoked_token_handler=has_ended,
+    require_claims=["jti"],  # names the login, so that it can be ended
     token_secret=os.environ.get("JWT_SECRET") or secrets.token_hex(32),
     exclude=["^/schema"],
     samesite="strict",  # another site's page cannot act for the user
     secure=SECURE,
 )
 
+# Each process counts for itself; several can count together in a store of Redis. Behind a
+# proxy, uvicorn has to be told whom to believe what the client's address is.
+attempts = MemoryStore()
+few_logins = RateLimitConfig(("minute", int(os.environ.get("LOGINS_A_MINUTE", "20"))))
+
+
+async def forget_attempts(_: Request[Any, Any, Any]) -> None:
+    await attempts.delete_expired()  # a store in memory forgets none by itself
+
+
+hashing = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2), "scrypt")
+"""Half of the processors, and no thread that others wait for."""
+
 
 async def scrypt(password: str, salt: bytes) -> str:
-    """Hash a password, beside the event loop: it is slow on purpose."""
-    digest = await asyncio.to_thread(
-        hashlib.scrypt, password.encode(), salt=salt, n=2**14, r=8, p=1
-    )
+    """Hash a password, beside the event loop: it is slow on purpose.
+
+    The parameters are a minimum of OWASP's Password Storage Cheat Sheet, the one that takes 16
+    MiB of memory. Have no connection of the database at hand meanwhile: others need it.
+    """
+    work = partial(hashlib.scrypt, password.encode(), salt=salt, n=2**14, r=8, p=5)
+    digest = await asyncio.get_running_loop().run_in_executor(hashing, work)
     return f"{salt.hex()}${digest.hex()}"
 
 
@@ -173,15 +218,17 @@ class NameTakenException(HTTPException):
     "/register",
     status_code=204,
     exclude_from_auth=True,
+    middleware=[few_logins.middleware],
     guards=[require_json],
-    raises=[NameTakenException, NotJSONException, RequestEntityTooLarge],
+    raises=[NameTakenException, NotJSONException, RequestEntityTooLarge, TooManyRequestsException],
+    after_response=forget_attempts,
 )
-async def register(data: JSONBody[Credentials], db_session: NamedDependency[AsyncSession]) -> None:
+async def register(data: JSONBody[Credentials]) -> None:
     """Make a user."""
     hashed = await scrypt(data.password, secrets.token_bytes(16))
-    db_session.add(User(name=data.name, password=hashed))
     try:
-        await db_session.commit()
+        async with database.get_session() as session, session.begin():
+            session.add(User(name=data.name, password=hashed))
     except IntegrityError:
         raise NameTakenException from None
 
@@ -190,46 +237,82 @@ async def register(data: JSONBody[Credentials], db_session: NamedDependency[Asyn
     "/login",
     status_code=204,
     exclude_from_auth=True,
+    middleware=[few_logins.middleware],
     guards=[require_json],  # or another site's form could log its visitor in, as somebody else
-    raises=[NotAuthorizedException, NotJSONException, RequestEntityTooLarge],
+    raises=[
+        NotAuthorizedException,
+        NotJSONException,
+        RequestEntityTooLarge,
+        TooManyRequestsException,
+    ],
     responses=NOTHING,
+    after_response=forget_attempts,
 )
-async def login(
-    data: JSONBody[Credentials], db_session: NamedDependency[AsyncSession]
-) -> Response[None]:
+async def login(data: JSONBody[Credentials]) -> Response[None]:
     """Log in: the answer sets a cookie, which scripts cannot read."""
-    user = await db_session.scalar(select(User).where(User.name == data.name))
+    async with database.get_session() as session:
+        user = await session.scalar(select(User).where(User.name == data.name))
     # A name that does not exist takes as long, so that nobody can find out which do.
     stored = user.password if user else f"{bytes(16).hex()}$"
     hashed = await scrypt(data.password, bytes.fromhex(stored.partition("$")[0]))
     if user is None or not hmac.compare_digest(hashed, stored):
         raise NotAuthorizedException("The name or the password is wrong.")
-    response = login_auth.login(str(user.id), response_status_code=204)
+    response = login_auth.login(
+        str(user.id), response_status_code=204, token_unique_jwt_id=secrets.token_hex(16)
+    )
     del response.headers[login_auth.auth_header]  # which a script could read
     return response
 
 
 @post("/logout", status_code=204, responses=NOTHING)
-async def logout() -> Response[None]:
-    """Forget the cookie."""
+async def logout(request: Request[User, Token, Any]) -> Response[None]:
+    """End the login, for whoever else has its token as well, and forget the cookie."""
+    token = request.auth
+    try:
+        async with database.get_session() as session, session.begin():
+            now = datetime.now(timezone.utc)
+            await session.execute(delete(EndedLogin).where(EndedLogin.expires_at < now))
+            session.add(EndedLogin(id=token.jti, expires_at=token.exp))
+    except IntegrityError:
+        pass  # it was ended at the same time
     response = Response(None, status_code=204)
     response.delete_cookie(login_auth.key)
     return response
 
 
-# -- The page, which may run its own script and nothing else ---------------------------------
+# -- The pages, which may run their own script and nothing else ------------------------------
 
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; "
-    "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+NO_MORE = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+HEADERS = {
+    "Content-Security-Policy": f"default-src 'none'; {NO_MORE}",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+CHAT_POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; "
+    f"style-src 'unsafe-inline'; {NO_MORE}"
+)
+REDOC = "https://cdn.jsdelivr.net/npm/redoc@2.5.4/bundles/redoc.standalone.js"
+# What the script of others can do: show the document. In a sandbox it is of another site.
+DOCS_POLICY = (
+    f"sandbox allow-scripts; default-src 'none'; script-src {REDOC} 'unsafe-inline'; "
+    f"style-src 'unsafe-inline'; img-src data:; worker-src blob:; {NO_MORE}"
+)
+
+
+async def secure(message: Message, _: Scope) -> None:
+    """Give every answer its headers, errors included: who is logged in sees what is private."""
+    if message["type"] == "http.response.start":
+        headers = MutableScopeHeaders.from_message(message)
+        for name, value in HEADERS.items():
+            headers.setdefault(name, value)
+        headers["Cache-Control"] = "no-store"
 
 
 @get("/", media_type="text/html", exclude_from_auth=True, include_in_schema=False)
 async def page() -> Response[str]:
-    return Response((HERE / "litestar_chat.html").read_text("utf-8"), headers=PAGE_HEADERS)
+    text = (HERE / "litestar_chat.html").read_text("utf-8")
+    return Response(text, headers={"Content-Security-Policy": CHAT_POLICY})
 
 
 @get("/chat.js", media_type="text/javascript", exclude_from_auth=True, include_in_schema=False)
@@ -249,7 +332,20 @@ app = Litestar(
     ],
     on_app_init=[login_auth.on_app_init],
     request_max_body_size=4_000,  # of the routes above; the controller has its own
-    openapi_config=OpenAPIConfig("Todo assistant", "1.0.0", use_handler_docstrings=True),
+    before_send=[secure],
+    stores={"rate_limit": attempts},
+    openapi_config=OpenAPIConfig(
+        "Todo assistant",
+        "1.0.0",
+        use_handler_docstrings=True,
+        render_plugins=[RedocRenderPlugin(js_url=REDOC, google_fonts=False, favicon="")],
+        openapi_router=Router(
+            "/schema",
+            route_handlers=[],
+            include_in_schema=False,
+            response_headers=[ResponseHeader(name="Content-Security-Policy", value=DOCS_POLICY)],
+        ),
+    ),
 )
 
 if __name__ == "__main__":

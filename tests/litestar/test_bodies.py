@@ -1,4 +1,4 @@
-"""Bodies: as large as the largest message can be written, and no larger."""
+"""Bodies, as large as the largest message can be written; and answers, which nobody keeps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from openai_agents_session.litestar import AgentController
 from openai_agents_session.litestar._schemas import MAX_MESSAGE
-from tests.litestar.conftest import answering, make_app
+from tests.litestar.conftest import ROUTES, answering, make_app
 from tests.litestar.test_runs import serving
 
 if TYPE_CHECKING:
@@ -20,16 +20,11 @@ if TYPE_CHECKING:
 JSON = {"Content-Type": "application/json"}
 MANY = b"[" + b"{}," * 3_300_000 + b"{}]"
 """A body of 9.9 MB, of which Python makes objects of 250 MB."""
-ROUTES = [
-    ("POST", "/agents/sessions/a/chat"),
-    ("POST", "/agents/sessions/a/chat/stream"),
-    ("PATCH", "/agents/sessions/a"),
-]
 
 
-@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(("method", "path", "body"), [r for r in ROUTES if r[2]])
 async def test_a_body_is_bounded(
-    client_of: Callable[..., Any], sqlite_database: str, method: str, path: str
+    client_of: Callable[..., Any], sqlite_database: str, method: str, path: str, body: Any
 ) -> None:
     """More than any message needs is 413, before it is read, and before anybody logged in."""
     client = await client_of(make_app(answering(), sqlite_database))
@@ -37,7 +32,7 @@ async def test_a_body_is_bounded(
     refused = await client.request(method, path, content=MANY, headers=JSON)
 
     assert refused.status_code == 413
-    small = await client.request(method, path, content=b'{"message": "Hi"}', headers=JSON)
+    small = await client.request(method, path, json=body)
     assert small.status_code == 401
 
 
@@ -88,3 +83,13 @@ async def test_a_subclass_has_a_bound_of_its_own(
     refused = await client.post("/agents/sessions/a/chat", json={"message": "x" * 100})
 
     assert refused.status_code == 413
+
+
+async def test_no_answer_is_kept(client_of: Callable[..., Any], sqlite_database: str) -> None:
+    """No cache on the way, and no browser, keeps what is private."""
+    client = await client_of(make_app(answering("Yes.", "Yes."), sqlite_database), uuid4())
+
+    for method, path, body in ROUTES:
+        answered = await client.request(method, path, json=body)
+        assert answered.status_code < 300
+        assert "no-store" in answered.headers["cache-control"].split(", ")

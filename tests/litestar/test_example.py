@@ -46,7 +46,7 @@ def running(directory: Path, **environment: str) -> Generator[str]:
         process = subprocess.Popen(
             [sys.executable, str(EXAMPLE), str(port)],
             cwd=directory,
-            env={**kept, "PYTHONUTF8": "1", **environment},
+            env={**kept, "PYTHONUTF8": "1", "LOGINS_A_MINUTE": "10000", **environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -57,7 +57,7 @@ def running(directory: Path, **environment: str) -> Generator[str]:
                 assert process.poll() is None, (directory / "log").read_text()
                 return "Uvicorn running" in (directory / "log").read_text()
 
-            wait_until(answers, "the example")
+            wait_until(answers, "the example", 90)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
@@ -157,10 +157,12 @@ def test_a_login_needs_the_password(site: str) -> None:
         assert nobody.get("/agents/sessions").status_code == 401
 
 
-def bearer(site: str, sub: str, *, age: timedelta = timedelta()) -> int:
+def bearer(site: str, sub: str, *, age: timedelta = timedelta(), named: bool = True) -> int:
     """The answer to a request with a token that the application's secret has signed."""
     made = datetime.now(timezone.utc) - age
-    claims = {"sub": sub, "iat": made, "exp": made + timedelta(hours=1)}
+    claims = {"sub": sub, "iat": made, "exp": made + timedelta(hours=1), "jti": uuid4().hex}
+    if not named:
+        del claims["jti"]
     headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
     return httpx.get(f"{site}/agents/sessions", headers=headers, timeout=60).status_code
 
@@ -172,6 +174,7 @@ def test_a_token_is_of_a_user_and_of_now(site: str, directory: Path) -> None:
         sub = jwt.decode(client.cookies["token"].split()[-1], SECRET, ["HS256"])["sub"]
         assert bearer(site, sub) == 200
         assert bearer(site, sub, age=timedelta(hours=2)) == 401
+        assert bearer(site, sub, named=False) == 401  # which no logout could end
         assert bearer(site, "no UUID") == 401
         assert bearer(site, str(uuid4())) == 401
 

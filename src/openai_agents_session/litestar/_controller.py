@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 from advanced_alchemy.exceptions import NotFoundError
 from agents import Agent
 from litestar import Controller, Request, Response, delete, get, patch, post
+from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.exceptions import NotAuthorizedException, NotFoundException, ValidationException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
@@ -100,6 +101,7 @@ class AgentController(Controller):
     path = "/agents"
     tags = ("agents",)
     request_max_body_size = MAX_BODY
+    cache_control = CacheControlHeader(no_store=True)
     exception_handlers = {NotFoundError: _not_found, CursorError: _bad_cursor}  # noqa: RUF012 - as Litestar declares it
 
     @post(
