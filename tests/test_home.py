@@ -106,6 +106,20 @@ def test_a_forked_process_is_another_home() -> None:
     os.waitpid(child, 0)
 
 
+def test_connections_that_were_open_before() -> None:
+    """Where somebody else has used the client first, that event loop is home."""
+    loop = asyncio.new_event_loop()
+    home = Home()
+    assert home.is_unknown
+    home.is_in(loop)
+    assert not home.is_unknown
+
+    with pytest.raises(RuntimeError, match="belongs to another event loop"):
+        asyncio.run(moved(home))
+    loop.close()
+    assert asyncio.run(moved(home))
+
+
 def test_a_client_has_one_home() -> None:
     """Whoever asks for a client's home gets the same, and it goes with the client."""
     client, other = Home(), Home()  # any object does

@@ -39,6 +39,15 @@ class Home:
         self._pid = os.getpid()
         self._loop: ref[asyncio.AbstractEventLoop] | None = None
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody has asked yet."""
+        return self._loop is None
+
+    def is_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Note the event loop of connections that were open before anybody asked."""
+        self._loop = ref(loop)
+
     def has_moved(self) -> bool:
         """Return whether the open connections were left behind; from now on home is here.
 

@@ -87,6 +87,8 @@ class Given:
 
     def here(self) -> Client:
         """Return the client, without its connections of elsewhere."""
+        if self._home.is_unknown and (loop := _loop_of(self._client)):
+            self._home.is_in(loop)
         if self._home.has_moved():
             _forget_connections(self._client, forked=self.notes.is_forked())
         self.notes.close_with_loop(self._client)
@@ -172,6 +174,16 @@ def _clients_of(client: Redis) -> Iterable[Redis]:
     """The client, and those that ask the Sentinels for it."""
     watching = getattr(client.connection_pool, "sentinel_manager", None)
     return [client, *(watching.sentinels if watching else ())]
+
+
+def _loop_of(client: Client) -> asyncio.AbstractEventLoop | None:
+    """The event loop in which the application itself has used the client, if it has."""
+    if isinstance(client, RedisCluster):
+        connections = [one for node in _nodes_of(client) for one in node._connections]
+    else:
+        connections = [*client.connection_pool._available_connections]
+    loops = (getattr(connection._writer, "_loop", None) for connection in connections)
+    return next(filter(None, loops), None)
 
 
 def _nodes_of(client: RedisCluster) -> list[Any]:

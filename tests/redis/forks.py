@@ -121,6 +121,25 @@ def all_shapes(
         asyncio.run(close())
 
 
+def preloaded(url: str, prefix: str) -> None:
+    """The application has used its client itself, before there was any session."""
+    client = Redis.from_url(url)
+    asyncio.run(use(client))
+
+    def bob() -> None:
+        asyncio.run(converse(RedisSession("bob", client, f"{prefix}-preloaded"), "Bob"))
+
+    child = in_child(bob)
+    asyncio.run(converse(RedisSession("ada", client, f"{prefix}-preloaded"), "Ada"))
+    ended_well(child)
+    asyncio.run(client.aclose())
+
+
+async def use(client: Redis) -> None:
+    """Leave a connection in the pool."""
+    await client.ping()
+
+
 def main(url: str, prefix: str) -> None:
     """Go through all shapes with each kind of client."""
     client = Redis.from_url(url)
@@ -128,6 +147,7 @@ def main(url: str, prefix: str) -> None:
     single = Redis.from_url(url, single_connection_client=True)
     all_shapes(lambda name: RedisSession(name, single, f"{prefix}-single"), single.aclose)
     all_shapes(lambda name: RedisSession.from_url(name, url, key_prefix=f"{prefix}-made"), None)
+    preloaded(url, prefix)
 
 
 def main_of_cluster(url: str, prefix: str) -> None:
