@@ -98,6 +98,7 @@ async def test_refusals_are_passed_on(
             with pytest.raises(ClientError) as info:
                 await CALLS[name](session)
 
+    assert proxy.faults == {"refuse": 1}
     assert code_of(info.value) == code
     assert not getattr(info.value, "__notes__", [])
     assert await store.everything() == before
