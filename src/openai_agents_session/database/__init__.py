@@ -15,6 +15,7 @@ from openai_agents_session._extras import explain_missing
 try:
     from openai_agents_session.database._listing import CursorError
     from openai_agents_session.database._session import DatabaseSession
+    from openai_agents_session.database.autogenerate import autogenerate_options
     from openai_agents_session.database.mixins import AgentSessionMixin, SessionMessageMixin
     from openai_agents_session.database.models import AgentSession, Base, SessionMessage, User
     from openai_agents_session.database.service import AgentSessionRepository, AgentSessionService
@@ -36,4 +37,5 @@ __all__ = [
     "SessionMessage",
     "SessionMessageMixin",
     "User",
+    "autogenerate_options",
 ]

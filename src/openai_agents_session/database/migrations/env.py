@@ -6,16 +6,14 @@ import asyncio
 from contextlib import aclosing
 from typing import Any
 
-from advanced_alchemy.types import GUID
 from alembic import context
-from sqlalchemy import Connection, Numeric, engine_from_config, pool
+from sqlalchemy import Connection, engine_from_config, pool
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from openai_agents_session.database._migrate import ALONE, OPTION
+from openai_agents_session.database.autogenerate import compare_type
 from openai_agents_session.database.models import Base, User
-
-UUID_BYTES = 16
 
 VERSION_TABLE = "openai_agents_session_version"
 """Not ``alembic_version``, which is the application's."""
@@ -25,14 +23,6 @@ LOCK = 0x6F61735F6D696772
 
 SQLITE_WAITS = 60_000
 """Milliseconds to wait for whoever writes to the file."""
-
-
-def _compare_type(_: object, __: object, ___: object, found: object, wanted: object) -> bool | None:
-    """Tell apart what differs; None leaves that to Alembic."""
-    # SQLite has no such type as BINARY(16), and reflects it as a number of 16 digits.
-    if isinstance(wanted, GUID) and isinstance(found, Numeric):
-        return found.precision != UUID_BYTES
-    return None
 
 
 def _is_ours(what: Any, name: str | None, kind: str, *_: object) -> bool:
@@ -64,7 +54,7 @@ def _migrate(connection: Connection) -> None:
         connection=connection,
         target_metadata=Base.metadata,
         version_table=VERSION_TABLE,
-        compare_type=_compare_type,
+        compare_type=compare_type,
         include_object=_is_ours,
         # The rest of the database is the application's, and no difference.
         include_name=lambda name, kind, _: kind != "table" or name in own,
