@@ -69,7 +69,7 @@ def test_the_tokens_table(redis_binary: str) -> None:
     """The tokens of all writes are found; what so few take is below what can be measured."""
     _, *rows = benchmark("tokens", "--server", redis_binary, "--writes", "5", "--sessions", "10")
 
-    assert rows[0] == ["live tokens measured", "300 of 300"]
+    assert rows[0] == ["live tokens measured", "900 of 900"]
     assert re.fullmatch(r"-?[\d,]+ bytes", rows[1][1])
     assert rows[2][0] == "at 5 writes a second"
 

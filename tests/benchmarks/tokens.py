@@ -1,4 +1,4 @@
-"""What the replay tokens cost in memory: the live ones of a minute of writes."""
+"""What the replay tokens cost in memory: the live ones, as many as writes in their life."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from openai_agents_session import RedisSession
+from openai_agents_session._redis_list import TOKEN_SECONDS
 from openai_agents_session._serializer import serialize
 from openai_agents_session.redis import DEFAULT_KEY_PREFIX
 from tests.benchmarks.conversation import turn
@@ -19,12 +20,11 @@ if TYPE_CHECKING:
 
     Write = Callable[[str], Awaitable[object]]
 
-TOKEN_SECONDS = 60
 WRITERS = 20
 
 
 async def run(url: str, writes_a_second: int, sessions: int) -> str:
-    """Write for a minute's worth, with tokens and without, on an empty server of our own."""
+    """Write what a token's life sees, with tokens and without, on an empty server of our own."""
     ids = [f"user-{uuid.uuid4()}" for _ in range(sessions)]
     writes = writes_a_second * TOKEN_SECONDS
     texts = serialize(turn(0))

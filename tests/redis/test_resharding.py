@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.asyncio import RedisCluster as ClusterClient
 
-from openai_agents_session import RedisSession
+from openai_agents_session import RedisSession, _redis_sending
 from tests.redis.writer import Writer, batch_of, numbers_of
-from tests.servers import sweep
+from tests.servers import sweep, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,6 +97,32 @@ async def test_a_slot_moves_unnoticed(
     for writer, session in zip(writers, written, strict=True):
         assert writer.errors == []
         assert numbers_of(await session.get_items()) == writer.acknowledged
+
+
+async def test_a_slot_that_takes_its_time_is_waited_for(
+    cluster_client: ClusterClient, slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patience with what moves is not the second that other faults have."""
+    monkeypatch.setattr(_redis_sending, "RETRY_SECONDS", 0.0)
+    session = RedisSession(f"{{{slot.tag}}}", cluster_client, slot.tag, 600)
+    await session.add_items(batch_of(0))
+
+    def refusals() -> int:
+        stats = slot.home.info("errorstats")
+        return int(stats.get("errorstat_TRYAGAIN", {}).get("count", 0))
+
+    before = refusals()
+    slot.other.call("CLUSTER", "SETSLOT", slot.number, "IMPORTING", slot.home.node_id())
+    slot.home.call("CLUSTER", "SETSLOT", slot.number, "MIGRATING", slot.other.node_id())
+    task = asyncio.ensure_future(session.add_items(batch_of(1)))
+    # redis-py tries sixteen times, and then says that it gives up: here, two times at least.
+    await asyncio.to_thread(
+        wait_until, lambda: task.done() or refusals() > before + 3 * 16, "it is tried again"
+    )
+    for node in (slot.home, slot.other):
+        node.call("CLUSTER", "SETSLOT", slot.number, "STABLE")
+    await task
+    assert await session.get_items() == batch_of(0) + batch_of(1)
 
 
 async def test_a_slot_moves_unnoticed_where_there_are_no_scripts(
