@@ -107,7 +107,8 @@ async def test_what_was_refused_for_now_leaves_no_doubt(emulator: Emulator, stor
         await proxy.waiting()
         # Its time goes into a page with all that was written then, and the page goes.
         await other.add_items(numbered(1, 2))
-        await other.add_items([sized(3000), sized(3000)])
+        await other.add_items([sized(3000)] * 30)
+        assert await store.page_keys()
         await other.replace_items(numbered(2, 3))
         go.set()
         await adding

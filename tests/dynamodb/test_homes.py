@@ -52,9 +52,11 @@ def test_a_client_of_a_module_in_a_hundred_event_loops(emulator: Emulator) -> No
         await DynamoDBSession("s", clients[0], table).add_items(numbered(0, 1))
 
     async def again(number: int) -> None:
-        with pytest.raises(RuntimeError, match=MAKE_ONE) as caught:
-            await OPERATIONS[list(OPERATIONS)[number % 6]](DynamoDBSession("s", clients[0], table))
-        said.append(str(caught.value))
+        for attempt in range(2):  # the loop that was refused once has it no more the next time
+            use = OPERATIONS[list(OPERATIONS)[(number + attempt) % len(OPERATIONS)]]
+            with pytest.raises(RuntimeError, match=MAKE_ONE) as caught:
+                await use(DynamoDBSession("s", clients[0], table))
+            said.append(str(caught.value))
 
     async def look() -> list[Any]:
         async with create_client(emulator.url) as fresh:
@@ -67,8 +69,32 @@ def test_a_client_of_a_module_in_a_hundred_event_loops(emulator: Emulator) -> No
         asyncio.run(again(number))
     assert all(WHAT_IS_RIGHT in each for each in said)
     assert asyncio.run(look()) == numbered(0, 1)
+    abandon(clients)
+
+
+def test_a_client_that_the_application_used_before(emulator: Emulator) -> None:
+    """Its event loop is known, although no session was used in it."""
+    clients: list[Any] = []
+
+    async def application() -> None:
+        clients.append(await create_client(emulator.url).__aenter__())
+        await clients[0].list_tables()
+
+    async def session() -> str:
+        with pytest.raises(RuntimeError, match=MAKE_ONE) as caught:
+            await DynamoDBSession("s", clients[0], "table").get_items()
+        return str(caught.value)
+
+    asyncio.run(application())
+    said = asyncio.run(session())
+    abandon(clients)
+    assert "another event loop" in said
+
+
+def abandon(clients: list[Any]) -> None:
+    """Let go of clients whose event loop is closed: nobody can close what they have open."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # nobody can close what it has open
+        warnings.simplefilter("ignore", ResourceWarning)
         clients.clear()
         gc.collect()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from aiobotocore.client import AioBaseClient
@@ -56,6 +57,9 @@ def check_home(client: AioBaseClient) -> None:
         moved = client in _left or home_of(client).has_moved()
     except RuntimeError as exc:
         raise _elsewhere("another event loop") from exc
+    # The application may have used it before any session did.
+    if any(loop is not asyncio.get_running_loop() for loop in _loops_of(client)):
+        raise _elsewhere("another event loop")
     if moved:
         _left.add(client)
         raise _elsewhere("an event loop that is closed, or to another process")
@@ -74,6 +78,17 @@ def check_entered(error: HTTPClientError) -> None:
             "dynamodb_client is closed: its 'async with' block is over. Use the session within "
             f"it, and make a client that lives as long as its sessions: '{_RIGHT}'"
         ) from error
+
+
+def _loops_of(client: Any) -> list[Any]:
+    """Return the event loops of aiohttp's sessions in a client; ``[]`` where it has others.
+
+    Neither library tells in public (aiobotocore, ``AIOHTTPSession``; aiohttp,
+    ``ClientSession``).
+    """
+    http = getattr(getattr(client, "_endpoint", None), "http_session", None)
+    sessions = getattr(http, "_sessions", None) or {}
+    return [each._loop for each in sessions.values() if hasattr(each, "_loop")]
 
 
 def _elsewhere(where: str) -> RuntimeError:
