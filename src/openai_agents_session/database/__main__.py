@@ -11,6 +11,7 @@ import os
 import sys
 
 from alembic.util import CommandError
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from openai_agents_session.database._migrate import run
@@ -23,6 +24,9 @@ ACTIONS = {
 }
 
 
+EXAMPLES = "sqlite+aiosqlite:///app.db or postgresql+asyncpg://user@host:5432/app"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; an error ends it with a line and status 1."""
     options = _parser().parse_args(arguments)
@@ -30,10 +34,26 @@ def main(arguments: list[str] | None = None) -> None:
     if not url:
         sys.exit("--url or the environment variable DATABASE_URL must name the database")
     try:
+        _check(url)
         run(options.action, url, getattr(options, "revision", None), options.user_table)
     # A driver that is not installed is none of SQLAlchemy's errors.
     except (CommandError, RuntimeError, SQLAlchemyError, OSError, ModuleNotFoundError) as error:
         sys.exit(f"{type(error).__name__}: {error}".partition("\n")[0])
+
+
+def _check(url: str) -> None:
+    """End the command for a URL that can be read and is of no use, and say what is right."""
+    try:
+        parsed = make_url(url)
+    except ValueError:  # not repeated: it may quote a part of the password
+        sys.exit(f"the port in the database's URL is not a number; a URL is like {EXAMPLES}")
+    if not parsed.get_dialect().get_async_dialect_cls(parsed).is_async:
+        sys.exit(f"{parsed.drivername} is no asynchronous driver; name one, as {EXAMPLES} do")
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        sys.exit(
+            "the database's URL names no file, and a database in memory would be gone when the "
+            f"command ends; name one, as in {EXAMPLES.partition(' or ')[0]}"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
