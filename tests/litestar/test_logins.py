@@ -146,15 +146,17 @@ async def test_a_token_ends_with_the_logout(load: Load) -> None:
     """A copy of it opens nothing any more, at no process; another login of the user goes on."""
     example = load()
     async with ada_at(example) as ada:
-        copy = {"Authorization": ada.cookies["token"].strip('"')}
+        copy = {"Authorization": f"Bearer {ada.cookies['token'].split()[-1]}"}
         async with httpx.AsyncClient(base_url=ada.base_url, timeout=60) as elsewhere:
             await elsewhere.post("/login", json=ADA)
-            assert (await ada.get("/agents/sessions", headers=copy)).status_code == 200
+            opened = httpx.AsyncClient(base_url=ada.base_url, timeout=60, headers=copy)
+            async with opened as thief:  # who has no cookie
+                assert (await thief.get("/agents/sessions")).status_code == 200
 
-            assert (await ada.post("/logout")).status_code == 204
+                assert (await ada.post("/logout")).status_code == 204
 
-            for path in ("/agents/sessions", "/agents/sessions/a/messages"):
-                assert (await ada.get(path, headers=copy)).status_code == 401
+                for path in ("/agents/sessions", "/agents/sessions/a/messages"):
+                    assert (await thief.get(path)).status_code == 401
             assert (await elsewhere.get("/agents/sessions")).status_code == 200
 
     again = load()

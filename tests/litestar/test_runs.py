@@ -348,10 +348,11 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, user: UUID) -> AsyncGenerator[httpx.AsyncClient]:
-    """A real server, and a client of it."""
+async def serving(app: ASGIApp, user: UUID, **options: Any) -> AsyncGenerator[httpx.AsyncClient]:
+    """A real server, with uvicorn's options, and a client of it."""
     # Older releases bring a deprecated WebSocket protocol along, which nobody speaks here.
-    config = uvicorn.Config(app, port=free_port(), log_config=None, lifespan="on", ws="none")
+    options |= {"port": free_port(), "log_config": None, "lifespan": "on", "ws": "none"}
+    config = uvicorn.Config(app, **options)
     server = Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:
