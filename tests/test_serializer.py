@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
 # Time says nothing on a machine that runs other tests beside this one.
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-few = settings(relaxed, max_examples=15)  # for each of some hundred types
+# For each of some hundred types.
+few = settings(relaxed, max_examples=relaxed.max_examples * 15 // 100)
 
 big = 10**MAX_DIGITS - 1
 

@@ -145,6 +145,8 @@ class OneAsyncSession(DatabaseContract):
 class TestSQLiteInOneAsyncSession(OneAsyncSession, TestSQLite):
     """A file."""
 
+    share = SHARE
+
 
 class TestPostgresInOneAsyncSession(OneAsyncSession, TestPostgres):
     """A server."""

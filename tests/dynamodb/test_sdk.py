@@ -53,6 +53,7 @@ class TestOneItem(DynamoDBRuns):
     EMULATORS = emulators.servers()
 
 
+@pytest.mark.slow  # the contract has as many pages, and these runs are as long
 class TestPages(DynamoDBRuns):
     """Pages as small as can be: a turn or two of a conversation."""
 
