@@ -40,6 +40,12 @@ async def converse(session: RedisSession, name: str, start: int = 0) -> None:
     assert await session.pop_item() == items_of("popped", 0)[0]
 
 
+async def connection_of(session: RedisSession) -> int | None:
+    """What the server calls the connection: the parent's must stay what it is."""
+    client = session._clients.here()
+    return await client.client_id() if isinstance(client, Redis) else None
+
+
 def in_child(work: Callable[[], object]) -> int:
     """Fork, and do something in the child; return its process id."""
     child = os.fork()
@@ -61,9 +67,11 @@ def fork_in_the_middle(ada: RedisSession, bob: RedisSession) -> None:
     """Ada writes in the parent and Bob in the child, both at once, on one client."""
     loop = asyncio.new_event_loop()
     loop.run_until_complete(converse(ada, "Ada"))
+    connection = loop.run_until_complete(connection_of(ada))
     child = in_child(lambda: asyncio.run(converse(bob, "Bob")))
     loop.run_until_complete(converse(ada, "Ada", ROUNDS))
     ended_well(child)
+    assert loop.run_until_complete(connection_of(ada)) == connection
     assert len(loop.run_until_complete(bob.get_items())) == ROUNDS
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
