@@ -264,6 +264,7 @@ def test_a_database_that_is_not_there_is_one_line(postgres_url: str) -> None:
         (f"postgresql+asyncpg://me:{PASSWORD}@host:{PASSWORD}/app", "port .* is not a number"),
         ("sqlite:///", r"sqlite is no asynchronous driver.* sqlite\+aiosqlite:///app.db"),
         (f"postgresql+psycopg2://me:{PASSWORD}@host/app", "psycopg2 is no asynchronous driver"),
+        ("sqlite+aiosqlite://", "names no file"),
         ("sqlite+aiosqlite:///", "names no file"),
         ("sqlite+aiosqlite:///:memory:", "names no file"),
         (f"mysql+aiomysql://me:{PASSWORD}@host/app", "No module named 'aiomysql'"),
