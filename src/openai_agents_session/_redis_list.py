@@ -19,7 +19,7 @@ import asyncio
 import logging
 import time
 from binascii import b2a_base64
-from functools import cache
+from functools import cache, partial
 from hashlib import sha1
 from importlib.resources import files
 from itertools import count
@@ -222,7 +222,7 @@ class RedisList:
     ) -> list[Any] | None:
         """Write without scripts; ``LLEN`` refuses a key of another type before that."""
         read = read or ("LLEN", self._key)
-        writing = write(self._here, self._key, read, plan, alone=alone)
+        writing = partial(write, self._here, self._key, read, plan, alone=alone)
         return await settle(before(deadline, writing))
 
     def _expiring(self, *commands: Command) -> list[Command]:

@@ -13,6 +13,7 @@ import asyncio
 import random
 import re
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import RedisCluster
@@ -87,11 +88,11 @@ def sent(here: Callable[[], Client], deadline: float, *command: Any) -> Awaitabl
         redis.exceptions.RedisError, redis.exceptions.RedisClusterException: as the last
             attempt ended; ``TimeoutError`` at the deadline.
     """
-    attempts = before(deadline, _attempts(here, deadline, command))
+    attempts = before(deadline, partial(_attempts, here, deadline, command))
     return attempts if sys.version_info >= (3, 11) else settle(attempts)
 
 
-async def before(deadline: float, sending: Awaitable[Any]) -> Any:
+async def before(deadline: float, sending: Callable[[], Awaitable[Any]]) -> Any:
     """Give up at the deadline, also in the middle of what redis-py itself sends again.
 
     Raises:
@@ -110,7 +111,7 @@ async def before(deadline: float, sending: Awaitable[Any]) -> Any:
     # asyncio.timeout would do, at three times the cost, which every operation pays.
     patience = loop.call_at(deadline, give_up)
     try:
-        return await sending
+        return await sending()
     except asyncio.CancelledError:
         if not over:
             raise
