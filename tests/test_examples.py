@@ -139,7 +139,7 @@ def test_an_example_does_what_it_says(name: str, server: RedisServer) -> None:
 
 
 async def test_an_example_on_dynamodb_does_what_it_says(emulator: Emulator) -> None:
-    """It makes its table, and leaves nothing in it."""
+    """It makes its table, and leaves nothing in it but what a cleared conversation leaves."""
     printed = run(
         EXAMPLES / "dynamodb_basics.py",
         DYNAMODB_ENDPOINT_URL=emulator.url,
@@ -149,7 +149,10 @@ async def test_an_example_on_dynamodb_does_what_it_says(emulator: Emulator) -> N
     )
     assert_in_order(PRINTS["dynamodb_basics.py"], printed)
     async with emulators.create_client(emulator.url) as client:
-        assert (await client.scan(TableName="agent_sessions"))["Items"] == []
+        left = (await client.scan(TableName="agent_sessions"))["Items"]
+        assert [item["session_id"]["S"] for item in left] == ["basics-demo"]
+        assert "cleared_at" in left[0]
+        assert "items" not in left[0]
         await client.delete_table(TableName="agent_sessions")
 
 

@@ -253,6 +253,7 @@ async def test_a_store_that_hangs_does_not_hold_a_cancelled_task(
     case = CASES[name]
     assert 1 < _base.SETTLE_SECONDS <= 5
     monkeypatch.setattr(_base, "SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(_base, "GIVE_UP_SECONDS", 0.1)
     for number in count(1):
         observer = DynamoDBSession(f"s-{number}", dynamodb_client, table, page_bytes=SMALLEST)
         await case.prepare(observer)

@@ -165,6 +165,7 @@ async def test_a_server_that_hangs_does_not_hold_a_cancelled_task(
     """Wherever it is cancelled, it ends; once the server goes on, all is well."""
     assert 1 < _base.SETTLE_SECONDS <= 5
     monkeypatch.setattr(_base, "SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(_base, "GIVE_UP_SECONDS", 0.1)
     operation, done = OPERATIONS[name]
     async with AsyncExitStack() as stack:
         server = stack.enter_context(RedisServer(redis_binary))
