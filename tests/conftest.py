@@ -80,6 +80,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _leave_no_garbage() -> Iterator[None]:
+    """Nor let collections go through what earlier modules have left: tests ask for many."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", params=share_of(BINARIES, "valkey"))
 def redis_binary(request: pytest.FixtureRequest) -> str:
     """The name of a server binary, for tests that start servers of their own."""
