@@ -146,6 +146,26 @@ async def test_a_clear_whose_answer_is_lost_happens_once(
             assert await neighbour.get_items() == batch_of(1)
 
 
+async def test_a_compaction_whose_answer_is_lost_happens_once(
+    redis_server: Endpoint, key_prefix: str, client_kind: str, reset: bool
+) -> None:
+    """It says that it was done, although the list is not any more what it was to be."""
+    async with (
+        redis_asyncio.from_url(redis_server.url) as direct,
+        FaultyProxy(redis_server, first(1), reset=reset) as proxy,
+        client_of(proxy, client_kind) as client,
+    ):
+        await RedisSession("s", direct, key_prefix).add_items(batch_of(0))
+        session = RedisSession("s", client, key_prefix)
+        snapshot = await session._get_compaction_snapshot(9)
+        assert snapshot is not None
+
+        assert await snapshot.replace_suffix(0, batch_of(1)) is True
+
+        assert proxy.cuts == 1
+        assert await session.get_items() == batch_of(1)
+
+
 async def test_a_record_that_is_put_back_is_put_back_once(
     redis_server: Endpoint, key_prefix: str, client_kind: str, reset: bool
 ) -> None:
