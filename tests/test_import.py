@@ -158,6 +158,17 @@ def test_a_missing_driver_names_its_extra(backend: str, before: str, statement: 
     assert report["cause"] == "ModuleNotFoundError"
 
 
+def test_what_a_driver_needs_may_be_missing_with_it() -> None:
+    """As on a machine without the extra, where botocore is missing as well as aiobotocore."""
+    absent = "".join(FINDER.format(name=name) for name in ("aiobotocore", "botocore"))
+    report = run(IMPORT.format(name="DynamoDBSession"), before=absent)
+
+    assert report["message"] == (
+        "DynamoDBSession requires the 'dynamodb' extra. "
+        "Install it with: pip install 'openai-agents-session[dynamodb]'"
+    )
+
+
 @pytest.mark.parametrize("missing", sorted({driver for _, driver in BACKENDS.values()}))
 def test_one_backend_does_without_the_others_driver(missing: str) -> None:
     """With one driver missing, the other backends work."""

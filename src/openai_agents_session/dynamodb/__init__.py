@@ -41,7 +41,7 @@ try:
     from openai_agents_session.dynamodb._session import DynamoDBSession
     from openai_agents_session.dynamodb._setup import create_table_if_not_exists
 except ModuleNotFoundError as exc:
-    explain_missing(exc, "DynamoDBSession", "dynamodb", "aiobotocore")
+    explain_missing(exc, "DynamoDBSession", "dynamodb", "aiobotocore", "botocore")
     raise
 
 __all__ = ["DynamoDBSession", "create_table_if_not_exists", "remove_orphaned_pages"]
