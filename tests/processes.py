@@ -1,9 +1,11 @@
-"""Eight processes at work on one session: what P3 and P6 ask of a backend."""
+"""Several processes: eight at work on one session, as P3 and P6 ask, and a forked one."""
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import chain, groupby
@@ -107,3 +109,16 @@ def _batch_of(process: int, number: int) -> list[TResponseInputItem]:
 
 def _contents(items: Iterable[Any]) -> list[str]:
     return [item["content"] for item in items]
+
+
+def in_child(work: Callable[[], Any]) -> None:
+    """Run something in a process forked from this one, which fails if it fails or hangs."""
+    if not (child := os.fork()):
+        signal.alarm(60)  # ends the child, whatever it waits for
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import os
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -14,12 +13,13 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from openai_agents_session import DatabaseSession
-from openai_agents_session.database import Base
+from openai_agents_session.database import Base, _connections
 from tests.contract import numbered, user
 from tests.database.conftest import each_driver, new_user
+from tests.processes import in_child
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from uuid import UUID
 
 # The tests have threads, and Python warns of that.
@@ -31,10 +31,10 @@ ADA, BOB = "ada", "bob"
 class Shop:
     """A module of an application: an engine, and whose conversations there are."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, owner: UUID | None = None) -> None:
         self.engine = create_async_engine(url)
         self.maker = async_sessionmaker(self.engine)
-        self.owner: UUID | None = None
+        self.owner = owner
 
     def session(self, name: str) -> DatabaseSession:
         """The conversation of one of the owner's."""
@@ -162,18 +162,6 @@ async def test_an_open_transaction_stays_in_its_event_loop(url: str) -> None:
 # --------------------------------------------------------------------------- fork
 
 
-def in_child(work: Callable[[], Any]) -> None:
-    """Run something in a process forked from this one, which fails if it fails."""
-    if not (child := os.fork()):
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
-
-
 @each_driver
 async def test_a_forked_process_has_connections_of_its_own(url: str) -> None:
     """Parent and child ask for different conversations in turns, and each gets its own."""
@@ -194,6 +182,24 @@ async def test_a_forked_process_has_connections_of_its_own(url: str) -> None:
     await conversing
 
     assert await shop.session(BOB).get_items() == said(BOB, 10)
+    await shop.engine.dispose()
+
+
+async def test_a_fork_while_another_thread_connects(sqlite_url: str) -> None:
+    """That thread is not in the child, which neither waits for it nor for what it holds."""
+    shop = Shop(sqlite_url)
+    await shop.open()
+    shop = Shop(sqlite_url, shop.owner)  # nobody has connected with this engine yet
+    _connections._connecting[shop.engine.dialect] = [threading.get_ident() + 1]
+
+    def child() -> None:
+        assert asyncio.run(shop.say(BOB, 0)) == said(BOB, 1)
+
+    with _connections._lock:
+        in_child(child)
+    _connections._connecting.clear()
+
+    assert await shop.say(ADA, 0) == said(ADA, 1)
     await shop.engine.dispose()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from tests.dynamodb import emulators
 from tests.dynamodb.emulators import create_client
 from tests.dynamodb.proxy import behind
 from tests.dynamodb.store import numbered
+from tests.processes import in_child
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -155,18 +155,6 @@ async def test_a_forked_process_sends_nothing(emulator: Emulator, store: Store) 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
-
-
-def in_child(work: Callable[[], Any]) -> None:
-    """Run something in a process forked from this one, which fails if it fails."""
-    if not (child := os.fork()):
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 # --- a client that is closed -----------------------------------------------------------------

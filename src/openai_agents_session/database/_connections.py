@@ -53,6 +53,17 @@ _lock = threading.Lock()
 """Guards ``_connecting``."""
 
 
+def _begin_anew() -> None:
+    """Forget, in a forked process, the threads that are not there: one may have held the lock."""
+    global _lock  # noqa: PLW0603 - a lock cannot be taken from the thread that holds it
+    _lock = threading.Lock()
+    _connecting.clear()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
 class _Place(NamedTuple):
     """Where a connection was opened; no event loop where there was none."""
 
