@@ -320,7 +320,8 @@ async def test_a_cancelled_call_does_not_wait_for_a_locked_file(
     db: AsyncSession = maker()
     session = DatabaseSession("s", owner, db if source == "AsyncSession" else maker)
     await session.add_items(numbered(0, 1))
-    monkeypatch.setattr(_base, "SETTLE_SECONDS", 0.05)
+    # The statement gets to the driver's thread before it is given up.
+    monkeypatch.setattr(_base, "SETTLE_SECONDS", 0.4)
     monkeypatch.setattr(_base, "GIVE_UP_SECONDS", 0.05)
     told = record(engine)
     other = sqlite3.connect(engine.url.database or "")
