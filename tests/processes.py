@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from agents import TResponseInputItem
 
-    from openai_agents_session._base import BaseSession
+    from openai_agents_session._session import BaseSession
 
     Open: TypeAlias = Callable[[], AbstractAsyncContextManager[BaseSession]]
     """Opens the session; sent to the processes, so a partial of a module's function."""

@@ -246,11 +246,11 @@ def test_a_bug_of_ours_is_not_disguised(backend: str) -> None:
     """An import that fails inside the package itself is not taken for a missing driver."""
     report = run(
         IMPORT.format(name=backend),
-        before="import sys; sys.modules['openai_agents_session._base'] = None\n",
+        before="import sys; sys.modules['openai_agents_session._session'] = None\n",
     )
 
     assert report["error"] == "ModuleNotFoundError"
-    assert report["name"] == "openai_agents_session._base"
+    assert report["name"] == "openai_agents_session._session"
     assert "extra" not in report["message"]
 
 

@@ -18,7 +18,7 @@ from agents.extensions.memory.encrypt_session import EncryptedSession
 from agents.memory import openai_responses_compaction_session, session, session_settings
 from agents.memory.session_settings import SessionSettings
 
-from openai_agents_session._base import BaseSession, CompactionSnapshot
+from openai_agents_session._session import BaseSession, CompactionSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def test_a_snapshot_has_the_fields_that_compaction_reads() -> None:
     ours = [field.name for field in fields(CompactionSnapshot)]
     assert theirs == ours, (
         f"agents.memory.session._CompactionSnapshot has now the fields {theirs}: "
-        "let CompactionSnapshot in _base.py have the same."
+        "let CompactionSnapshot in _session.py have the same."
     )
 
 

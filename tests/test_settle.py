@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from openai_agents_session import _base
-from openai_agents_session._base import settle
+from openai_agents_session import _settle
+from openai_agents_session._settle import settle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -118,9 +118,9 @@ async def test_anyio_does_not_keep_the_event_loop_busy(
 
 async def test_a_write_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller is told of the cancellation in time, and the write is cancelled then."""
-    assert _base.GIVE_UP_SECONDS < _base.SETTLE_SECONDS <= 5
-    monkeypatch.setattr(_base, "SETTLE_SECONDS", 0.04)
-    monkeypatch.setattr(_base, "GIVE_UP_SECONDS", 0.02)
+    assert _settle.GIVE_UP_SECONDS < _settle.SETTLE_SECONDS <= 5
+    monkeypatch.setattr(_settle, "SETTLE_SECONDS", 0.04)
+    monkeypatch.setattr(_settle, "GIVE_UP_SECONDS", 0.02)
     write = Write()
     running = asyncio.ensure_future(write())
     caller = asyncio.create_task(settle(running))
@@ -142,7 +142,7 @@ async def test_the_time_to_give_up_is_part_of_the_promise(monkeypatch: pytest.Mo
         waited.append(seconds)
         return task.done()
 
-    monkeypatch.setattr(_base, "_is_done", still_running)
+    monkeypatch.setattr(_settle, "_is_done", still_running)
     write = Write()
     caller = asyncio.create_task(settle(write()))
     await write.begun.wait()
@@ -150,4 +150,4 @@ async def test_the_time_to_give_up_is_part_of_the_promise(monkeypatch: pytest.Mo
     await asyncio.wait({caller})
 
     assert caller.cancelled()
-    assert sum(waited) == _base.SETTLE_SECONDS == 5
+    assert sum(waited) == _settle.SETTLE_SECONDS == 5

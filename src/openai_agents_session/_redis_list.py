@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError, NoScriptError, OutOfMemoryError, ResponseError
 
-from openai_agents_session._base import settle
+from openai_agents_session._base import settle_after
 from openai_agents_session._redis_sending import (
     FINAL,
     UNDECODED,
@@ -38,6 +38,7 @@ from openai_agents_session._redis_sending import (
     sent,
 )
 from openai_agents_session._redis_transaction import write
+from openai_agents_session._settle import settle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -190,7 +191,7 @@ class RedisList:
             answer = await self._sent_by(deadline, "EVAL", script.text, *operands)
         except asyncio.CancelledError as cancellation:
             # What was sent may be done or not. Sent again, it is done, and once.
-            return await settle(
+            return await settle_after(
                 self._sent_by(deadline, "EVAL", script.text, *operands), cancellation
             )
         except ResponseError as exc:

@@ -33,7 +33,8 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from openai_agents_session._base import RETRY_SECONDS, settle
+from openai_agents_session._pauses import RETRY_SECONDS
+from openai_agents_session._settle import settle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from redis.asyncio import RedisCluster
 from redis.exceptions import AskError, MovedError, ResponseError, SlotNotCoveredError
 
-from openai_agents_session._base import RETRY_SECONDS
+from openai_agents_session._pauses import RETRY_SECONDS
 from openai_agents_session._redis_sending import FAILURES, is_passing, leave_demoted, told
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agents.memory.session_settings import resolve_session_limit
 
-from openai_agents_session._extras import explain_missing
+from openai_agents_session._errors import explain_missing
 
 try:
     from redis.asyncio import Redis, RedisCluster
@@ -28,11 +28,13 @@ except ModuleNotFoundError as exc:
     explain_missing(exc, "RedisSession", "redis", "redis")
     raise
 
-from openai_agents_session._base import BaseSession, CompactionSnapshot, checked_ttl
+from openai_agents_session._arguments import checked_ttl
+from openai_agents_session._base import BaseSession
 from openai_agents_session._redis_client import Given, Made
 from openai_agents_session._redis_list import RedisList
 from openai_agents_session._redis_url import client_maker
 from openai_agents_session._serializer import deserialize, deserialize_all, serialize
+from openai_agents_session._session import CompactionSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable

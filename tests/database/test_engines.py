@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool, StaticPool
 
-from openai_agents_session import AgentSessionService, DatabaseSession, _base
+from openai_agents_session import AgentSessionService, DatabaseSession, _settle
 from openai_agents_session.database import AgentSession, Base, SessionMessage, _work
 from tests.contract import numbered
 from tests.database.conftest import new_user
@@ -321,8 +321,8 @@ async def test_a_cancelled_call_does_not_wait_for_a_locked_file(
     session = DatabaseSession("s", owner, db if source == "AsyncSession" else maker)
     await session.add_items(numbered(0, 1))
     # The statement gets to the driver's thread before it is given up.
-    monkeypatch.setattr(_base, "SETTLE_SECONDS", 0.4)
-    monkeypatch.setattr(_base, "GIVE_UP_SECONDS", 0.05)
+    monkeypatch.setattr(_settle, "SETTLE_SECONDS", 0.4)
+    monkeypatch.setattr(_settle, "GIVE_UP_SECONDS", 0.05)
     told = record(engine)
     other = sqlite3.connect(engine.url.database or "")
     other.execute("BEGIN EXCLUSIVE")
@@ -350,7 +350,7 @@ async def test_a_cancelled_call_does_not_wait_for_a_locked_file(
         assert not held.locked()
     assert gave_up
     assert call.cancelled()
-    while _base._given_up:  # noqa: ASYNC110 - nobody else has the task
+    while _settle._given_up:  # noqa: ASYNC110 - nobody else has the task
         await asyncio.sleep(0.001)
     del call  # its traceback holds the cursor, and a cursor of SQLite's the lock of a reader
     gc.collect()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from openai_agents_session import DynamoDBSession, _base
+from openai_agents_session import DynamoDBSession, _settle
 from openai_agents_session.dynamodb import _calls, _session
 from tests.dynamodb import emulators
 from tests.dynamodb.emulators import create_client
@@ -154,7 +154,7 @@ async def test_cancelled_at_every_await(
     async def settle(write: Awaitable[T], **options: Any) -> T:
         caller = asyncio.current_task() if carried else None
         wrapped.append(CancelledAt(number, write, caller))
-        return await _base.settle(wrapped[-1], **options)
+        return await _settle.settle(wrapped[-1], **options)
 
     monkeypatch.setattr(_session, "settle", settle)
     if not carried:
@@ -163,7 +163,7 @@ async def test_cancelled_at_every_await(
         observed.append(DynamoDBSession(f"s-{number}", dynamodb_client, table, page_bytes=SMALLEST))
         observer = observed[-1]
         with monkeypatch.context() as patch:
-            patch.setattr(_session, "settle", _base.settle)
+            patch.setattr(_session, "settle", _settle.settle)
             await case.prepare(observer)
         # A client of its own, so that a connection has to be made as well.
         async with create_client(emulator.url, max_pool_connections=1) as client:
@@ -177,7 +177,7 @@ async def test_cancelled_at_every_await(
             await asyncio.wait([task])
             assert task.cancelled() == wrapped[0].reached
             with monkeypatch.context() as patch:
-                patch.setattr(_session, "settle", _base.settle)
+                patch.setattr(_session, "settle", _settle.settle)
                 found = await assert_whole(dynamodb_client, table, observer, case)
                 if carried:
                     assert found == case.after
@@ -216,7 +216,7 @@ async def test_cancelled_while_the_answer_is_on_its_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """However often it is cancelled, a write is carried to its outcome and done once."""
-    monkeypatch.setattr(_base, "SETTLE_SECONDS", 60.0)  # however busy the machine is
+    monkeypatch.setattr(_settle, "SETTLE_SECONDS", 60.0)  # however busy the machine is
     case = CASES[name]
     observer = DynamoDBSession("s", dynamodb_client, table, page_bytes=SMALLEST)
     await case.prepare(observer)
@@ -251,9 +251,9 @@ async def test_a_store_that_hangs_does_not_hold_a_cancelled_task(
 ) -> None:
     """Whichever request hangs, the task ends; once the store goes on, all is well."""
     case = CASES[name]
-    assert 1 < _base.SETTLE_SECONDS <= 5
-    monkeypatch.setattr(_base, "SETTLE_SECONDS", 0.2)
-    monkeypatch.setattr(_base, "GIVE_UP_SECONDS", 0.1)
+    assert 1 < _settle.SETTLE_SECONDS <= 5
+    monkeypatch.setattr(_settle, "SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(_settle, "GIVE_UP_SECONDS", 0.1)
     for number in count(1):
         observer = DynamoDBSession(f"s-{number}", dynamodb_client, table, page_bytes=SMALLEST)
         await case.prepare(observer)

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from openai_agents_session import RedisSession, _base
+from openai_agents_session import RedisSession, _settle
 from tests.faults import FaultyProxy
 from tests.servers import RedisServer, sweep
 
@@ -163,9 +163,9 @@ async def test_a_server_that_hangs_does_not_hold_a_cancelled_task(
     name: str,
 ) -> None:
     """Wherever it is cancelled, it ends; once the server goes on, all is well."""
-    assert 1 < _base.SETTLE_SECONDS <= 5
-    monkeypatch.setattr(_base, "SETTLE_SECONDS", 0.2)
-    monkeypatch.setattr(_base, "GIVE_UP_SECONDS", 0.1)
+    assert 1 < _settle.SETTLE_SECONDS <= 5
+    monkeypatch.setattr(_settle, "SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(_settle, "GIVE_UP_SECONDS", 0.1)
     operation, done = OPERATIONS[name]
     async with AsyncExitStack() as stack:
         server = stack.enter_context(RedisServer(redis_binary))

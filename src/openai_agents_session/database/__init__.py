@@ -10,7 +10,7 @@ application's own class with ``AgentSessionMixin``. Needs PostgreSQL, or SQLite 
 
 from __future__ import annotations
 
-from openai_agents_session._extras import explain_missing
+from openai_agents_session._errors import explain_missing
 
 try:
     from openai_agents_session.database._listing import CursorError

@@ -18,7 +18,9 @@ from sqlalchemy import Text, bindparam, case, cast, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import UserDefinedType
 
-from openai_agents_session._base import RETRY_SECONDS, SETTLE_SECONDS, Pauses, add_note
+from openai_agents_session._errors import add_note
+from openai_agents_session._pauses import RETRY_SECONDS, Pauses
+from openai_agents_session._settle import SETTLE_SECONDS
 from openai_agents_session.database._errors import (
     IN_THE_FUTURE,
     is_lost,

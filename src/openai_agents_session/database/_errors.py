@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
-from openai_agents_session._base import add_note
+from openai_agents_session._errors import add_note
 
 _GONE = ("08", "57P01", "57P02", "57P03", "57P05")
 """SQLSTATEs of a server that cannot be reached, stops, has crashed, is about to start, or has

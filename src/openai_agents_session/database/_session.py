@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agents.memory.session_settings import resolve_session_limit
 
-from openai_agents_session._base import BaseSession, CompactionSnapshot
+from openai_agents_session._base import BaseSession
+from openai_agents_session._session import CompactionSnapshot
 from openai_agents_session.database._checks import (
     MAX_ROWS,
     UNSET,
@@ -114,7 +115,7 @@ class DatabaseSession(BaseSession):
             items, unreadable = items_of(await self._rows.read())
             wanted = len(items)
         else:
-            items, unreadable = await self._newest(wanted)
+            items, unreadable = await self._newest_of(wanted)
         if not unreadable:
             return cast("list[TResponseInputItem]", items)
         _, readable = self._newest_readable(items, wanted)
@@ -246,7 +247,7 @@ class DatabaseSession(BaseSession):
 
         return CompactionSnapshot(cast("list[TResponseInputItem]", items), complete, replace_suffix)
 
-    async def _newest(self, wanted: int) -> tuple[list[TResponseInputItem | None], int]:
+    async def _newest_of(self, wanted: int) -> tuple[list[TResponseInputItem | None], int]:
         """Return the newest records, enough to hold so many readable ones, and how many are not."""
         window = wanted
         while True:

@@ -26,7 +26,7 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.pool import StaticPool
 
-from openai_agents_session._base import settle
+from openai_agents_session._settle import settle
 from openai_agents_session.database._attempts import Transaction, attempt
 from openai_agents_session.database._connections import check_at_home, first_use, keep_at_home
 from openai_agents_session.database._errors import give_a_hint, hide_words

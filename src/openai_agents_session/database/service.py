@@ -12,7 +12,7 @@ from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from sqlalchemy import inspect, select
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from openai_agents_session._base import checked_session_id
+from openai_agents_session._arguments import checked_session_id
 from openai_agents_session.database._checks import (
     MAX_POSITION,
     UNSET,

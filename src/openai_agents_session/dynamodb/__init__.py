@@ -34,7 +34,7 @@ they are, and take this form with the first write.
 
 from __future__ import annotations
 
-from openai_agents_session._extras import explain_missing
+from openai_agents_session._errors import explain_missing
 
 try:
     from openai_agents_session.dynamodb._orphans import remove_orphaned_pages

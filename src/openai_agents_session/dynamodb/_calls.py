@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
-from openai_agents_session._base import RETRY_SECONDS, Pauses, is_carried
+from openai_agents_session._pauses import RETRY_SECONDS, Pauses
+from openai_agents_session._settle import is_carried
 from openai_agents_session.dynamodb._client import check_entered, check_home, checked_client
 from openai_agents_session.dynamodb._errors import (
     CONDITION,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from openai_agents_session._base import add_note
+from openai_agents_session._errors import add_note
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from openai_agents_session._base import Pauses, add_note
+from openai_agents_session._errors import add_note
+from openai_agents_session._pauses import Pauses
 from openai_agents_session.dynamodb._calls import PATIENCE_SECONDS, ConditionFailedError
 from openai_agents_session.dynamodb._head import Attribute, Head, PageRef, Token
 from openai_agents_session.dynamodb._pages import Pages

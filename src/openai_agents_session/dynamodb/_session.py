@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 from agents.memory.session_settings import resolve_session_limit
 from botocore.exceptions import ConnectionError, HTTPClientError
 
-from openai_agents_session._base import BaseSession, CompactionSnapshot, checked_ttl, settle
+from openai_agents_session._arguments import checked_ttl
+from openai_agents_session._base import BaseSession
 from openai_agents_session._serializer import deserialize, deserialize_all, serialize
+from openai_agents_session._session import CompactionSnapshot
+from openai_agents_session._settle import settle
 from openai_agents_session.dynamodb._calls import Table
 from openai_agents_session.dynamodb._conversation import Conversation
 from openai_agents_session.dynamodb._head import Change, Window, texts_of
@@ -72,7 +75,7 @@ class DynamoDBSession(BaseSession):
                 f"session_id must have at most {MAX_ID_BYTES} bytes in UTF-8, so that the keys of "
                 f"its pages fit into DynamoDB's 2048; it has {len(session_id.encode())}"
             )
-        self._conversation = Conversation(
+        self._stored = Conversation(
             Table(dynamodb_client, table_name),
             session_id,
             checked_ttl("ttl_seconds", ttl_seconds),
@@ -99,9 +102,9 @@ class DynamoDBSession(BaseSession):
         if wanted is not None and wanted <= 0:
             return []
         while True:
-            head = await self._conversation.read()
+            head = await self._stored.read()
             try:
-                _, items = await self._newest(head, wanted)
+                _, items = await self._newest_of(head, wanted)
             except SupersededError:
                 continue  # another writer was faster; now read what that one made of it
             return items
@@ -121,7 +124,7 @@ class DynamoDBSession(BaseSession):
         """
         records = _records_of(items)
         if records:
-            await settle(self._conversation.append(records), resends=True)
+            await settle(self._stored.append(records), resends=True)
 
     async def pop_item(self) -> TResponseInputItem | None:
         """Remove and return the newest item; it goes to exactly one caller.
@@ -140,7 +143,7 @@ class DynamoDBSession(BaseSession):
 
         async def without_newest(head: Head) -> Change | None:
             nonlocal popped
-            window, items = await self._newest(head, 1)
+            window, items = await self._newest_of(head, 1)
             popped = items[0] if items else None
             if popped is None:
                 return None
@@ -149,9 +152,9 @@ class DynamoDBSession(BaseSession):
             rest = records[:index] + records[index + 1 :]
             if window.kept == head.pages:
                 return Change(window, rest, removed=index)
-            return self._conversation.packed(window, rest)
+            return self._stored.packed(window, rest)
 
-        await settle(self._conversation.change(without_newest, adds=False), resends=True)
+        await settle(self._stored.change(without_newest, adds=False), resends=True)
         return popped
 
     async def clear_session(self) -> None:
@@ -165,7 +168,7 @@ class DynamoDBSession(BaseSession):
             botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: as botocore
                 raises it.
         """
-        await settle(self._conversation.clear(), resends=True)
+        await settle(self._stored.clear(), resends=True)
 
     async def replace_items(self, items: list[TResponseInputItem]) -> None:
         """Put a batch in the place of the whole conversation, in one atomic step.
@@ -185,9 +188,9 @@ class DynamoDBSession(BaseSession):
         async def replaced(head: Head) -> Change | None:
             if not records and (head.cleared or not head.exists):
                 return None
-            return self._conversation.packed(Window((), head.records), records)
+            return self._stored.packed(Window((), head.records), records)
 
-        await settle(self._conversation.change(replaced, adds=True), resends=True)
+        await settle(self._stored.change(replaced, adds=True), resends=True)
 
     async def ping(self) -> bool:
         """Return whether DynamoDB answers and the table is there.
@@ -198,7 +201,7 @@ class DynamoDBSession(BaseSession):
                 or a missing table.
         """
         try:
-            await self._conversation.ping()
+            await self._stored.ping()
         except (ConnectionError, HTTPClientError):
             return False
         return True
@@ -209,7 +212,7 @@ class DynamoDBSession(BaseSession):
     async def _snapshot(
         self, limit: int, prune_prefix: Callable[[TResponseInputItem], bool] | None
     ) -> CompactionSnapshot | None:
-        conversation = self._conversation
+        conversation = self._stored
         head = await conversation.read()
         try:
             window = await conversation.reach(head, limit - len(head.records))
@@ -240,7 +243,7 @@ class DynamoDBSession(BaseSession):
         complete = head.count <= limit
         return CompactionSnapshot(cast("list[TResponseInputItem]", items), complete, replace_suffix)
 
-    async def _newest(
+    async def _newest_of(
         self, head: Head, wanted: int | None
     ) -> tuple[Window, list[TResponseInputItem]]:
         """Return the newest readable items, and the records among which they are.
@@ -255,7 +258,7 @@ class DynamoDBSession(BaseSession):
             missing = inf if wanted is None else wanted - len(items) + unreadable
             if missing <= 0 or not window.kept:
                 break
-            window = await self._conversation.reach(head, missing, window)
+            window = await self._stored.reach(head, missing, window)
         if not unreadable:
             readable = cast("list[TResponseInputItem]", items)
             return window, readable if wanted is None else readable[-wanted:]

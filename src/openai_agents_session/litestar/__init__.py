@@ -14,7 +14,7 @@ nothing that is in a request's path, query or body.
 
 from __future__ import annotations
 
-from openai_agents_session._extras import explain_missing
+from openai_agents_session._errors import explain_missing
 
 try:
     from openai_agents_session.litestar._controller import AgentController

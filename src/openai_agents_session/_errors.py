@@ -1,4 +1,4 @@
-"""What is said where the driver of a backend is not installed."""
+"""What is added to the errors of others: the extra to install, and what helps."""
 
 from __future__ import annotations
 
@@ -27,3 +27,11 @@ def explain_missing(error: ModuleNotFoundError, name: str, extra: str, *drivers:
             f"Install it with: pip install 'openai-agents-session[{extra}]'",
             name=missing,
         ) from error
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Say more about an error without making another one of it."""
+    if sys.version_info >= (3, 11):
+        error.add_note(note)
+    else:  # notes are not printed there
+        error.args = (f"{error.args[0]}\n{note}", *error.args[1:])
