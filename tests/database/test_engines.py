@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool, StaticPool
 
 from openai_agents_session import AgentSessionService, DatabaseSession, _settle
-from openai_agents_session.database import AgentSession, Base, SessionMessage, _work
+from openai_agents_session.database import AgentSession, Base, SessionMessage, _driver
 from tests.contract import numbered
 from tests.database.conftest import new_user
 
@@ -336,7 +336,7 @@ async def test_a_cancelled_call_does_not_wait_for_a_locked_file(
     gave_up = call.done()
 
     if source == "AsyncSession":
-        held = _work._lock(db)
+        held = _driver._lock(db)
         assert held.locked()
         following = asyncio.create_task(session.get_items())
         for _ in range(20):

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from openai_agents_session import AgentSessionService, DatabaseSession
-from openai_agents_session.database import Base, _attempts
+from openai_agents_session.database import Base, _driver
 from tests.database.conftest import new_user
 from tests.database.proxy import Fault, PostgresProxy, Request
 from tests.shares import share_of
@@ -110,8 +110,8 @@ def session(maker: async_sessionmaker, user_id: UUID) -> DatabaseSession:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no slow machine be taken for a server that is away."""
-    monkeypatch.setattr(_attempts, "RETRY_SECONDS", 60.0)
-    monkeypatch.setattr(_attempts, "SETTLE_SECONDS", 60.0)
+    monkeypatch.setattr(_driver, "RETRY_SECONDS", 60.0)
+    monkeypatch.setattr(_driver, "SETTLE_SECONDS", 60.0)
 
 
 @pytest.mark.usefixtures("patient")
@@ -260,7 +260,7 @@ async def test_what_nobody_can_tell_is_an_error_and_no_guess(
 ) -> None:
     """A transaction that stays in progress has perhaps been done, and the error says so."""
     await session.add_items(numbered(0, 3))
-    monkeypatch.setattr(_attempts, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(_driver, "SETTLE_SECONDS", 0.05)
     proxy.choose = commits("late", times=1)
 
     with pytest.raises(DBAPIError) as caught:
@@ -283,7 +283,7 @@ async def test_a_number_given_twice_deceives_nobody(
 ) -> None:
     """A crashed server may say "committed" of another transaction's: the rows know better."""
     await session.add_items(numbered(0, 3))
-    monkeypatch.setattr(_attempts, "_STATUS", text("SELECT 'committed', CAST(:number AS text)"))
+    monkeypatch.setattr(_driver, "_STATUS", text("SELECT 'committed', CAST(:number AS text)"))
     proxy.choose = commits("cut before", times=1)
 
     await OPERATIONS[operation](session)
@@ -349,7 +349,7 @@ async def test_a_server_that_is_away_is_an_error(
     session: DatabaseSession, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the attempts it is what the driver says; then all goes on."""
-    monkeypatch.setattr(_attempts, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(_driver, "RETRY_SECONDS", 0.1)
     await session.add_items(numbered(0, 1))
     await asyncio.to_thread(postgres.stop)
     try:

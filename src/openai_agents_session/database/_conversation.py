@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from agents import TResponseInputItem
 
-    from openai_agents_session.database._attempts import Transaction
-    from openai_agents_session.database._work import Unit, Work
+    from openai_agents_session.database._driver import Transaction, Unit, Work
     from openai_agents_session.database.mixins import AgentSessionMixin
 
 _T = TypeVar("_T")

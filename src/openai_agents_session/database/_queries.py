@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, select, update
 
-from openai_agents_session.database._attempts import NUMBER, Transaction
+from openai_agents_session.database._driver import NUMBER, Transaction
 from openai_agents_session.database._statements import KEYS_AT_ONCE, tables_of
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Row, Select
 
-    from openai_agents_session.database._work import Work
+    from openai_agents_session.database._driver import Work
     from openai_agents_session.database.mixins import AgentSessionMixin
 
 

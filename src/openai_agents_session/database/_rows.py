@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from openai_agents_session.database._attempts import Transaction
+    from openai_agents_session.database._driver import Transaction
     from openai_agents_session.database._items import Texts
     from openai_agents_session.database._statements import Statements
 

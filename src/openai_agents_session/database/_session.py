@@ -15,10 +15,9 @@ from openai_agents_session.database._checks import (
     checked_user_id,
 )
 from openai_agents_session.database._conversation import Conversation, UnreadableError
-from openai_agents_session.database._errors import is_lost
+from openai_agents_session.database._driver import Work, is_lost
 from openai_agents_session.database._items import items_of
 from openai_agents_session.database._rows import Name
-from openai_agents_session.database._work import Work
 from openai_agents_session.database.models import AgentSession
 from openai_agents_session.database.types import MAX_SESSION_ID_BYTES, stored
 

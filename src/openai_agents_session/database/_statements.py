@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import UserDefinedType
 
-from openai_agents_session.database._attempts import NUMBER
+from openai_agents_session.database._driver import NUMBER
 from openai_agents_session.database._items import COLUMNS
 
 if TYPE_CHECKING:

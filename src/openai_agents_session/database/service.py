@@ -22,10 +22,10 @@ from openai_agents_session.database._checks import (
     checked_text,
     checked_user_id,
 )
+from openai_agents_session.database._driver import Work
 from openai_agents_session.database._listing import cursor_of, in_any_case, is_after
 from openai_agents_session.database._queries import Queries
 from openai_agents_session.database._session import DatabaseSession
-from openai_agents_session.database._work import Work
 from openai_agents_session.database.models import AgentSession
 from openai_agents_session.database.types import MAX_NAME
 
