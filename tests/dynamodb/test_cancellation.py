@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from openai_agents_session import DynamoDBSession, _settle
-from openai_agents_session.dynamodb import _calls, _session
+from openai_agents_session import DynamoDBSession, _session, _settle
+from openai_agents_session.dynamodb import _calls
 from tests.dynamodb import emulators
 from tests.dynamodb.emulators import create_client
 from tests.dynamodb.proxy import HANG, behind, delay_answer_until, from_the, on

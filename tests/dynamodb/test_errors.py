@@ -183,7 +183,7 @@ async def test_objects_within_give_nothing_away(store: Store) -> None:
     await session.add_items([sized(3000), sized(3000), user(SECRET)])
     await session.get_items()
 
-    inner = session._stored
+    inner: Any = session._conversation
     assert inner._item.seen is not None
     assert SECRET not in repr(vars(session)) + repr(vars(inner)) + repr(vars(inner._item))
 

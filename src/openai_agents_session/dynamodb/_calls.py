@@ -101,6 +101,14 @@ class Table:
         """
         return await self._sent(operation, seconds or {}, TableName=self.name, **parameters)
 
+    async def answers(self, operation: str, **parameters: Any) -> bool:
+        """Return whether the store answers to an operation, and not with an error."""
+        try:
+            await self.call(operation, **parameters)
+        except (ConnectionError, HTTPClientError):
+            return False
+        return True
+
     async def read_batch(self, keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the items of these keys, as of now, in any order; 100 keys at most."""
         request = {"Keys": keys, "ConsistentRead": True}

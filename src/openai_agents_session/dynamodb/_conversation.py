@@ -1,4 +1,4 @@
-"""Reading and writing one conversation's item, atomically and exactly once.
+"""DynamoDBConversation: one conversation as an item and its pages, written exactly once.
 
 A write is one conditional ``UpdateItem``. Two kinds of condition:
 
@@ -7,33 +7,33 @@ A write is one conditional ``UpdateItem``. Two kinds of condition:
 - Any other write asks that the item is still the ``version`` that was read.
 
 ``_item`` says how each is done exactly once.
-
-This module knows nothing of what is in a record.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from openai_agents_session import _conversation
+from openai_agents_session._conversation import UnreadableError
 from openai_agents_session.dynamodb._calls import FAILED
 from openai_agents_session.dynamodb._head import (
     Attribute,
-    Change,
     Head,
     PageRef,
     Token,
-    Window,
     getrandbits,
     moment,
     remembered,
     size_of,
+    texts_of,
 )
 from openai_agents_session.dynamodb._item import Item, SupersededError
-from openai_agents_session.dynamodb._packing import Page, Room, fold, join, pack, spread
+from openai_agents_session.dynamodb._packing import Page, Room, fold, join, spread
 from openai_agents_session.dynamodb._updates import (
     beginning,
     clearance,
@@ -44,7 +44,7 @@ from openai_agents_session.dynamodb._updates import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from openai_agents_session.dynamodb._calls import Table
 
@@ -62,8 +62,35 @@ AHEAD_SECONDS = 2
 """By how much an append may find the conversation to live longer than it would set, as the clock
 of another machine is ahead, and leaves it at that."""
 
+_T = TypeVar("_T")
 
-class Conversation:
+
+@dataclass(frozen=True)
+class Found(_conversation.Found):
+    """The newest records, as they were read: those of the item, and of as many pages as asked for.
+
+    Attributes:
+        item: the session's item.
+        older: the pages before the records, which were not read.
+        stored: the records as they are stored. One that is no text is an empty one in ``records``.
+        writes: the tokens of the item and the pages that were read.
+        since: since when these are complete.
+    """
+
+    item: Head
+    older: tuple[PageRef, ...]
+    stored: list[Attribute] = field(repr=False)
+    writes: frozenset[bytes]
+    since: int
+
+    @classmethod
+    def of(cls, item: Head) -> Found:
+        """Return what the item alone has of the conversation."""
+        records = texts_of(item.records)
+        return cls(records, item, item.pages, item.records, item.writes, item.since)
+
+
+class DynamoDBConversation:
     """One session's item and its pages.
 
     Args:
@@ -73,117 +100,98 @@ class Conversation:
         room: what the records may take of the item before they go into a page.
     """
 
+    resends = True
+
     def __init__(self, table: Table, session_id: str, ttl: int | None, room: Room) -> None:
         self._ttl = ttl
         self._room = room
         self._item = Item(table, session_id)
 
-    async def read(self) -> Head:
-        """Return what the item says now."""
-        return await self._item.read()
+    async def read(self, newest: int | None) -> Found:
+        """Return the newest records, those of the item in any case."""
+        while True:
+            with suppress(SupersededError):  # then read what another writer has made of it
+                return await self._found(await self._item.read(), newest or inf)
 
-    async def ping(self) -> None:
-        """Ask for a sign of life."""
-        await self._item.ping()
-
-    async def reach(self, head: Head, missing: float, window: Window | None = None) -> Window:
-        """Return the newest part of the conversation.
-
-        Args:
-            head: the item.
-            missing: how many records more than ``window`` it has at least, if there are so
-                many; infinity for all.
-            window: a shorter one; without it, that of the item alone.
-
-        Raises:
-            SupersededError: a page is gone, and the item says another thing by now.
-        """
-        window = window or head.window
-        kept, refs, pages = await self._item.pages.newest(window.kept, missing)
-        if None in pages:
-            now = await self._item.read()
-            if now.version != head.version:
-                raise SupersededError(now, LookupError("a page is gone"))
-        since = head.since if window.since is None else window.since
-        for page in reversed(pages):
-            if page is None or page.until < since:
-                break  # some tokens are lost: only what began after those is certain
-            since = page.since
-        return Window(
-            kept,
-            join(refs, pages) + window.records,
-            window.writes.union(*(page.writes for page in pages if page)),
-            since,
-        )
-
-    async def append(self, records: list[Attribute]) -> None:
+    async def append(self, records: Sequence[bytes]) -> None:
         """Append a batch."""
-        size = size_of(records)
+        added = _stored(records)
+        size = size_of(added)
 
-        async def attempt(head: Head | None, token: Token) -> None:
-            if head is None and size > self._room.first:
-                head = await self._item.read()
-            head = head and head.as_of_now()
-            lasts = self._lasts(head)
+        async def attempt(item: Head | None, token: Token) -> None:
+            item = item or self._item.seen
+            if item is None and size > self._room.first:
+                item = await self._item.read()
+            item = item and item.as_of_now()
+            lasts = self._lasts(item)
             ttl = None if lasts is None else int(time.time()) + lasts
-            taken = head is None or takes(head, size, self._room, ttl)
-            if head and (not taken or head.outworn or token.stamp <= head.since):
-                await self._commit(head, self.packed(head.window, head.records + records), token)
+            taken = item is None or takes(item, size, self._room, ttl)
+            if item and (not taken or item.outworn or token.stamp <= item.since):
+                await self._commit(Found.of(item), item.records + added, token)
                 return
             start = getrandbits(48)
-            request = extension(records, token, size=size, room=self._room, ttl=ttl, start=start)
-            if await self._item.update(token, request, ttl=lasts) and head:
+            request = extension(added, token, size=size, room=self._room, ttl=ttl, start=start)
+            if await self._item.update(token, request, ttl=lasts) and item:
                 self._item.seen = replace(
-                    head,
+                    item,
                     exists=True,
-                    records=head.records + records,
-                    version=(head.version or start) + 1,
-                    writes=head.writes | {token},
-                    ttl=head.ttl if ttl is None else ttl,
-                    created_at=head.created_at or moment(token.stamp),
+                    records=item.records + added,
+                    version=(item.version or start) + 1,
+                    writes=item.writes | {token},
+                    ttl=item.ttl if ttl is None else ttl,
+                    created_at=item.created_at or moment(token.stamp),
                 )
 
-        await self._lasting(attempt, seen=True)
+        await self._write(attempt)
 
-    async def change(self, plan: Callable[[Head], Awaitable[Change | None]], *, adds: bool) -> None:
-        """Change the conversation as ``plan`` says of what was read, until that is what it is.
+    async def pop(self, parse: Callable[[bytes | str], _T | None]) -> _T | None:
+        """Remove the newest record of what was read, until that is what it is."""
+        popped: _T | None = None
 
-        Args:
-            plan: is asked again for each state that is met; None from it changes nothing.
-            adds: whether there is more than before in what it makes of a conversation.
-        """
+        async def attempt(item: Head | None, token: Token) -> None:
+            nonlocal popped
+            found = await self._found(item or await self._item.read(), 1)
+            popped = parse(found.records[-1]) if found.records else None
+            if popped is not None:
+                await self._commit(found, found.stored[:-1], token)
+            elif found.records:
+                raise UnreadableError
 
-        async def attempt(head: Head | None, token: Token) -> None:
-            head = head or await self._item.read()
-            change = await plan(head)
-            if change is not None:
-                await self._commit(head, change, token)
+        await self._write(attempt, again=False)
+        return popped
 
-        await self._lasting(attempt, again=adds)
+    async def remove(self, found: Found, index: int) -> bool:
+        """Remove one record, if the conversation is still what was read."""
+        return await self._swap(found, found.stored[:index] + found.stored[index + 1 :])
 
-    async def swap(self, head: Head, change: Change) -> bool:
-        """Change the conversation if it is still what was read; say whether it was."""
-        if head.as_of_now() is not head:
-            return False
-        clock, token = asyncio.get_running_loop().time, Token.after(head.since)
-        began = clock()
-        try:
-            await self._commit(head, change, token)
-        except SupersededError:
-            return False
-        return not await self._was_late(token, clock() - began)
+    async def replace(self, records: Sequence[bytes]) -> None:
+        """Put records in the place of whatever there is."""
+        stored = _stored(records)
+
+        async def attempt(item: Head | None, token: Token) -> None:
+            item = item or await self._item.read()
+            if stored or (item.exists and not item.cleared):
+                await self._commit(replace(Found.of(item), older=()), stored, token)
+
+        await self._write(attempt)
+
+    async def swap(
+        self, found: Found, start: int, records: Sequence[bytes], *, drop: int = 0
+    ) -> bool:
+        """Put records in the place of others, if the conversation is still what was read."""
+        return await self._swap(found, found.stored[drop:start] + _stored(records))
 
     async def clear(self) -> None:
         """Leave nothing of the conversation, and then of its pages."""
         seen = self._item.seen or Head()
 
-        async def attempt(head: Head | None, token: Token) -> None:
+        async def attempt(item: Head | None, token: Token) -> None:
             nonlocal seen
-            if head and (head.cleared or not head.exists):
+            if item and (item.cleared or not item.exists):
                 return
             names = {token}
-            if head and token.stamp <= head.since:
-                token = Token.after(head.since)
+            if item and token.stamp <= item.since:
+                token = Token.after(item.since)
             start = getrandbits(48)
             request = clearance(token, names, start)
             answer = await self._item.update(token, request)
@@ -201,64 +209,87 @@ class Conversation:
         await self._item.write(attempt)
         await self._item.pages.discard(seen.pages + seen.left, named=())
 
-    def packed(self, window: Window, records: list[Attribute]) -> Change:
-        """Return the change that puts these records in the place of what was read."""
-        pages, rest = spread(records, self._room, window.kept)
-        return Change(window, rest, pages)
+    async def ping(self) -> bool:
+        """Return whether DynamoDB answers and the table is there."""
+        return await self._item.ping()
 
-    async def _commit(self, head: Head, change: Change, token: Token) -> None:
-        """Write a change of the item as it was read: new pages, the item, old pages.
+    async def _found(self, item: Head, newest: float) -> Found:
+        """Return the newest records of an item and its pages."""
+        found = Found.of(item)
+        return await self._with_older(found, newest - len(found.stored))
+
+    async def _with_older(self, found: Found, missing: float) -> Found:
+        """Return what was found with the records of older pages before it.
+
+        Args:
+            found: what was read already.
+            missing: how many records more, if there are so many; infinity for all.
 
         Raises:
-            SupersededError: it is not as it was read any more.
+            SupersededError: a page is gone, and the item says another thing by now.
         """
-        head = await self._begun(head, change)
-        window, pages = change.window, [*change.pages]
+        older, refs, pages = await self._item.pages.newest(found.older, missing)
+        if None in pages:
+            now = await self._item.read()
+            if now.version != found.item.version:
+                raise SupersededError(now, LookupError("a page is gone"))
+        since = found.since
+        for page in reversed(pages):
+            if page is None or page.until < since:
+                break  # some tokens are lost: only what began after those is certain
+            since = page.since
+        stored = join(refs, pages) + found.stored
+        writes = found.writes.union(*(page.writes for page in pages if page))
+        return Found(texts_of(stored), found.item, older, stored, writes, since)
+
+    async def _swap(self, found: Found, stored: list[Attribute]) -> bool:
+        """Put records in the place of what was found; return whether it was still there."""
+        done = False
+
+        async def attempt(item: Head | None, token: Token) -> None:
+            nonlocal done
+            done = item is None and found.item.as_of_now() is found.item
+            if done:
+                await self._commit(found, stored, token)
+
+        return await self._write(attempt, again=False) and done
+
+    async def _commit(self, found: Found, records: list[Attribute], token: Token) -> None:
+        """Put records in the place of what was found: new pages, the item, old pages.
+
+        Raises:
+            SupersededError: the item is not as it was read any more.
+        """
+        if not found.item.exists and size_of(records) > self._room.first:
+            found = Found.of(await self._begun())
+        item = found.item
         ttl: float | None = None if self._ttl is None else int(time.time()) + self._ttl
-        if ttl is None and not head.over:
-            ttl = head.ttl
+        if ttl is None and not item.over:
+            ttl = item.ttl
         until = pages_until = None if ttl is None else ttl + max(self._ttl or 0, DAY)
-        kept = window.kept
-        if kept and head.pages_until is None and ttl is not None:
+        if found.older and item.pages_until is None and ttl is not None:
             # They never expire. To give them a time before the item has one might cut off a
             # conversation that then keeps none, so the item gets others.
-            before = Window(kept, [], window.writes, window.since)
-            window = await self.reach(head, inf, before)
-            older, rest = pack(window.records, self._room.first)
-            pages = [*older, *([(rest, len(rest))] if rest else []), *pages]
-            kept = ()
-        elif kept and not outlives(head.pages_until, ttl):
-            await self._item.pages.extend(await self._item.pages.beneath(kept), until)
-        elif kept and until is not None and head.pages_until is not None:
-            pages_until = min(until, head.pages_until)
+            found = await self._with_older(replace(found, stored=[]), inf)
+            records = found.stored + records
+        elif found.older and not outlives(item.pages_until, ttl):
+            await self._item.pages.extend(await self._item.pages.beneath(found.older), until)
+        elif found.older and until is not None and item.pages_until is not None:
+            pages_until = min(until, item.pages_until)
 
-        writes, since = remembered(
-            head.writes | window.writes, head.since if window.since is None else window.since
-        )
-        new = [(PageRef.new(count), Page(records, since=since)) for records, count in pages]
-        if new:
-            new[-1] = (new[-1][0], replace(new[-1][1], writes=writes))
-            since = max([since, *(Token(each).stamp for each in writes)])
-            writes = frozenset()
+        after, new = self._sealed(found, records)
         names = {token}
-        if token.stamp <= since:  # it began before a write that is done: it would pass for old
-            token = Token.after(since)
-        refs = kept + tuple(ref for ref, _ in new)
-        folded, of_references = fold(refs)
-        new += of_references
-
-        after = Head(
-            exists=True,
-            records=change.records,
-            pages=folded,
-            version=(head.version or getrandbits(48)) + 1,
-            writes=writes | names | {token},
-            since=since,
+        if token.stamp <= after.since:  # else it would pass for one that was done before
+            token = Token.after(after.since)
+        after = replace(
+            after,
+            version=(item.version or getrandbits(48)) + 1,
+            writes=after.writes | names | {token},
             ttl=ttl,
-            pages_until=pages_until if refs else None,
-            created_at=head.created_at,
+            pages_until=pages_until if after.pages else None,
+            created_at="" if item.over else item.created_at,
         )
-        if head.over or not head.created_at:
+        if not after.created_at:
             after = replace(after, created_at=moment(token.stamp))
         stored = [ref for ref, _ in new]
         try:
@@ -266,47 +297,64 @@ class Conversation:
         except FAILED:
             await self._item.pages.discard(stored)
             raise
-        request = replacement(head, after, change.removed, token)
-        if await self._item.update(token, request, ttl=self._ttl, known=head, stored=stored):
+        request = replacement(item, after, token)
+        if await self._item.update(token, request, ttl=self._ttl, known=item, stored=stored):
             self._item.seen = after
-        await self._item.pages.discard(head.pages + head.left, named=refs)
+        named = [*found.older, *stored]
+        await self._item.pages.discard(item.pages + item.left, named=named)
 
-    async def _begun(self, head: Head, change: Change) -> Head:
-        """Return the item; if pages are to be stored and there is none, make one that is empty.
+    def _sealed(
+        self, found: Found, records: list[Attribute]
+    ) -> tuple[Head, list[tuple[PageRef, Page]]]:
+        """Move records that the item has no room for into pages, and its tokens with them.
+
+        Returns:
+            The item with what stays there, and the pages to be stored.
+        """
+        writes, since = remembered(found.writes, found.since)
+        packed, records = spread(records, self._room, found.older)
+        new = [(PageRef.new(count), Page(moved, since=since)) for moved, count in packed]
+        if new:
+            new[-1] = (new[-1][0], replace(new[-1][1], writes=writes))
+            since = max([since, *(Token(each).stamp for each in writes)])
+            writes = frozenset()
+        refs, folded = fold(found.older + tuple(ref for ref, _ in new))
+        after = Head(exists=True, records=records, pages=refs, writes=writes, since=since)
+        return after, new + folded
+
+    async def _begun(self) -> Head:
+        """Make an item that is empty, where there is none and pages are to be stored.
 
         A page is named only by an item whose version was there before the page was stored.
         Who deletes pages that nobody names changes the version first: so a page that gets
         named is there, however long its writer stood still.
         """
-        if head.exists or not change.pages:
-            return head
         token = Token.after(0)
         answer = await self._item.update(token, beginning(token, getrandbits(48)))
         if answer is None:
             raise SupersededError(await self._item.read(), LookupError("there is an item"))
         return Head.parse(answer["Attributes"])
 
-    async def _lasting(
-        self,
-        attempt: Callable[[Head | None, Token], Awaitable[None]],
-        *,
-        seen: bool = False,
-        again: bool = True,
-    ) -> None:
+    async def _write(
+        self, attempt: Callable[[Head | None, Token], Awaitable[None]], *, again: bool = True
+    ) -> bool:
         """Write, and see to it that what was written has its time.
 
         Args:
             attempt: the write.
-            seen: whether it may begin with what this object has seen.
             again: whether to write once more where the time was over before the answer came.
+
+        Returns:
+            False if it was over, and is not to be written once more.
 
         Raises:
             TimeoutError: it was so again and again.
         """
         for _ in range(MOST_LATE):
-            token, took = await self._item.write(attempt, self._item.seen if seen else None)
-            if not await self._was_late(token, took) or not again:
-                return
+            if not await self._was_late(*await self._item.write(attempt)):
+                return True
+            if not again:
+                return False
         raise asyncio.TimeoutError(
             f"a write takes longer than the conversation lives: {self._ttl} s (ttl_seconds)"
         )
@@ -318,19 +366,19 @@ class Conversation:
         """
         if not self._is_long(took):
             return False
-        head = await self._item.read()
-        if token in head.writes and not head.expired:
+        item = await self._item.read()
+        if token in item.writes and not item.expired:
 
-            async def renew(head: Head | None, renewal: Token) -> None:
-                head = head or await self._item.read()
-                if not head.over and token in head.writes:
-                    await self._commit(head, Change(head.window, head.records), renewal)
+            async def renew(item: Head | None, renewal: Token) -> None:
+                item = item or await self._item.read()
+                if not item.over and token in item.writes:
+                    await self._commit(Found.of(item), item.records, renewal)
 
             _, took = await self._item.write(renew)
             if not self._is_long(took):
                 return False
-            head = await self._item.read()
-        return token in head.writes and head.expired
+            item = await self._item.read()
+        return token in item.writes and item.expired
 
     def _is_long(self, took: float) -> bool:
         return self._ttl is not None and took >= max(LATE_SECONDS, self._ttl * LATE_SHARE)
@@ -343,3 +391,7 @@ class Conversation:
             return self._ttl
         ahead = int(head.ttl) - int(time.time()) - self._ttl
         return self._ttl + (ahead if 0 < ahead <= AHEAD_SECONDS else 0)
+
+
+def _stored(records: Sequence[bytes]) -> list[Attribute]:
+    return [{"S": record.decode()} for record in records]

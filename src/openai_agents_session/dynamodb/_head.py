@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from openai_agents_session._serializer import split_array
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 Attribute: TypeAlias = "dict[str, Any]"
 """A value in DynamoDB's typed JSON, such as ``{"S": "text"}``."""
@@ -195,51 +195,12 @@ class Head:
         return len(self.records) + sum(page.count for page in self.pages)
 
     @property
-    def window(self) -> Window:
-        """What the item alone has of the conversation."""
-        return Window(self.pages, self.records)
-
-    @property
     def outworn(self) -> bool:
         """Whether so many of its tokens are not worth keeping that an append should drop them."""
         if len(self.writes) < STALE_WRITES:
             return False
         kept, _ = remembered(self.writes, 0)
         return len(self.writes) - len(kept) >= STALE_WRITES
-
-
-@dataclass(frozen=True)
-class Window:
-    """The newest part of a conversation, as it was read.
-
-    Attributes:
-        kept: the pages before it, which were not read.
-        records: the records after those, the item's own included.
-        writes: the tokens of its pages.
-        since: since when these are complete; None where it has no pages.
-    """
-
-    kept: tuple[PageRef, ...]
-    records: list[Attribute] = field(repr=False)
-    writes: frozenset[bytes] = frozenset()
-    since: int | None = None
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a write makes of a conversation.
-
-    Attributes:
-        window: what changes; the pages before it stay.
-        records: the new content of the item.
-        pages: what goes into new pages: records, and how many begin there.
-        removed: the index of the item's one record that goes, where that is all.
-    """
-
-    window: Window
-    records: list[Attribute] = field(repr=False)
-    pages: Sequence[tuple[list[Attribute], int]] = field(default=(), repr=False)
-    removed: int | None = None
 
 
 def references_of(attributes: dict[str, Attribute]) -> tuple[PageRef, ...]:

@@ -65,14 +65,19 @@ class Item:
         answer = await self._table.call("get_item", Key=self._key, ConsistentRead=True)
         return self._parsed(answer.get("Item", {}))
 
-    async def ping(self) -> None:
-        """Ask for a sign of life; the least that a session may do in any case."""
-        await self._table.call("get_item", Key=self._key, ProjectionExpression="session_id")
+    async def ping(self) -> bool:
+        """Return whether the store answers to the least that a session may do in any case."""
+        return await self._table.answers(
+            "get_item", Key=self._key, ProjectionExpression="session_id"
+        )
 
     async def write(
-        self, attempt: Callable[[Head | None, Token], Awaitable[None]], head: Head | None = None
+        self, attempt: Callable[[Head | None, Token], Awaitable[None]]
     ) -> tuple[Token, float]:
         """Attempt a write until no other writer comes before it.
+
+        Args:
+            attempt: is given what is known of the item since another writer was faster.
 
         Returns:
             The token by which the item knows the write, and for how many seconds at most the
@@ -80,6 +85,7 @@ class Item:
         """
         token = Token.after(self.seen.since if self.seen else 0)
         pauses = Pauses(0.01, 0.25)
+        head: Head | None = None
         pending = False
         while True:
             began = pauses.elapsed

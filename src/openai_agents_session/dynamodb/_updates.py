@@ -118,7 +118,7 @@ def takes(head: Head, size: int, room: Room, ttl: int | None) -> bool:
     )
 
 
-def replacement(head: Head, after: Head, removed: int | None, token: Token) -> dict[str, Any]:
+def replacement(head: Head, after: Head, token: Token) -> dict[str, Any]:
     """The update that makes of the item, as it was read, what it shall be."""
     values: dict[str, Attribute] = {
         ":version": number(after.version or 0),
@@ -128,17 +128,14 @@ def replacement(head: Head, after: Head, removed: int | None, token: Token) -> d
         ":since": number(after.since),
         ":created_at": {"S": after.created_at},
         ":updated_at": {"S": moment(token.stamp)},
+        ":items": {"L": after.records},
     }
     update = (
-        "SET #version = :version, #count = :count, #bytes = :bytes, #writes = :writes, "
-        "#writes_since = :since, #created_at = :created_at, #updated_at = :updated_at"
+        "SET #items = :items, #version = :version, #count = :count, #bytes = :bytes, "
+        "#writes = :writes, #writes_since = :since, "
+        "#created_at = :created_at, #updated_at = :updated_at"
     )
     gone = ["#conversation_data", *(["#cleared_at"] if head.cleared else [])]
-    if removed is None or "conversation_data" in head.stored:
-        values[":items"] = {"L": after.records}
-        update += ", #items = :items"
-    else:
-        gone.append(f"#items[{removed}]")
     changed: dict[str, Attribute | None] = {
         "pages": written(after.pages) if after.pages else None,
         "pages_until": None if after.pages_until is None else number(after.pages_until),
