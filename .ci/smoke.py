@@ -49,7 +49,7 @@ def main(extra: str) -> None:
             )
         elif needed == "redis":
             session = package.RedisSession.from_url("smoke", "redis://localhost:6379", ttl=60)
-            scripts = sorted(path.name for path in (root / "lua").iterdir())
+            scripts = sorted(path.name for path in (root / "redis" / "lua").iterdir())
             if session.session_id != "smoke" or not scripts:
                 raise SystemExit(f"not a working session, or no scripts: {session!r}, {scripts}")
         elif needed == "dynamodb":

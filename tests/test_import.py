@@ -309,7 +309,7 @@ def test_the_scripts_are_resources() -> None:
     """The Lua files are found the way the library finds them, from a wheel or a zip as well."""
     scripts = [
         script
-        for script in files("openai_agents_session").joinpath("lua").iterdir()
+        for script in files("openai_agents_session.redis").joinpath("lua").iterdir()
         if script.name.endswith(".lua")
     ]
 

@@ -71,6 +71,7 @@ class BaseSession(SessionABC):
         Raises:
             Exception: the store's error, as its client library raises it.
         """
+        self._check_open()
         wanted = resolve_session_limit(limit, self.session_settings)
         if wanted is None:
             wanted = MAX_ITEMS
@@ -94,6 +95,7 @@ class BaseSession(SessionABC):
             TypeError: an item holds what JSON cannot; nothing was written.
             Exception: the store's error, as its client library raises it.
         """
+        self._check_open()
         records = serialize(items)
         if records:
             await self._settled(self._conversation.append(records))
@@ -235,6 +237,9 @@ class BaseSession(SessionABC):
 
     async def _settled(self, write: Awaitable[_T]) -> _T:
         return await settle(write, resends=self._conversation.resends)
+
+    def _check_open(self) -> None:
+        """Raise RuntimeError if ``close`` was called and the session needs what it closed."""
 
     def _warn(self, unreadable: int) -> None:
         if unreadable:

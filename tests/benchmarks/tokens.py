@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from openai_agents_session import RedisSession
-from openai_agents_session._redis_list import TOKEN_SECONDS
 from openai_agents_session._serializer import serialize
 from openai_agents_session.redis import DEFAULT_KEY_PREFIX
+from openai_agents_session.redis._conversation import TOKEN_SECONDS
 from tests.benchmarks.conversation import turn
 from tests.benchmarks.measure import table
 

@@ -42,7 +42,7 @@ async def converse(session: RedisSession, name: str, start: int = 0) -> None:
 
 async def connection_of(session: RedisSession) -> int | None:
     """What the server calls the connection: the parent's must stay what it is."""
-    client = session._clients.here()
+    client = session._clients.current()
     return await client.client_id() if isinstance(client, Redis) else None
 
 

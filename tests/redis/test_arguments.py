@@ -33,7 +33,7 @@ async def test_urls_of_valkey(redis_server: Endpoint, redis_client: Redis, key_p
         await session.add_items(ITEMS)
     assert await redis_client.llen(f"{key_prefix}:s") == 1
     session = RedisSession.from_url("s", "VALKEYS://localhost:1")
-    client: Any = session._clients.here()
+    client: Any = session._clients.current()
     assert client.connection_pool.connection_class.__name__ == "SSLConnection"
 
 

@@ -11,7 +11,8 @@ import pytest_asyncio
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.exceptions import AuthenticationError, RedisClusterException, ResponseError
 
-from openai_agents_session import RedisSession, _redis_sending
+from openai_agents_session import RedisSession
+from openai_agents_session.redis import _driver
 from tests.faults import FaultyProxy
 from tests.servers import RedisServer
 
@@ -192,14 +193,14 @@ def test_what_redis_6_says_of_a_script_is_understood(said: str, passing: bool) -
     """Before 7, the code is in the middle of the text; texts as Redis 6.2.14 sends them."""
     where = "f_ccaa921807b287b64b066e73641bde7b13345a8a): @user_script:3: @user_script: 3: "
     error = ResponseError(f"Error running script (call to {where}{said}")
-    assert _redis_sending.is_passing(error) is passing
+    assert _driver.is_passing(error) is passing
 
 
 async def test_a_changed_password_is_told_at_once(
     redis_cluster: servers.RedisCluster, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A login that is refused is not tried again."""
-    monkeypatch.setattr(_redis_sending, "RETRY_SECONDS", 60.0)
+    monkeypatch.setattr(_driver, "RETRY_SECONDS", 60.0)
     async with Redis.from_url(server.url, username="nobody", password="wrong") as client:
         with pytest.raises(AuthenticationError):
             await asyncio.wait_for(RedisSession("s", client).get_items(), 10)

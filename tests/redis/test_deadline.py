@@ -9,7 +9,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import TimeoutError
 
-from openai_agents_session import RedisSession, _redis_list, _redis_sending
+from openai_agents_session import RedisSession
+from openai_agents_session.redis import _conversation, _driver
 from tests.faults import FaultyProxy
 from tests.redis.writer import batch_of
 from tests.servers import sweep, wait_until
@@ -32,7 +33,7 @@ def swept(redis_server: Endpoint, key_prefix: str) -> Iterator[None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an operation go on for a moment only."""
-    monkeypatch.setattr(_redis_sending, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(_driver, "PATIENCE_SECONDS", 0.3)
 
 
 class LateProxy(FaultyProxy):
@@ -72,7 +73,7 @@ async def test_a_request_that_the_network_delays_is_done_once(
 ) -> None:
     """The first attempt arrives 66 seconds after the second one was done, and changes nothing."""
     linux_gives_up = 102  # seconds after a connection was closed, where retransmissions go on
-    assert _redis_sending.PATIENCE_SECONDS + linux_gives_up < _redis_list.TOKEN_SECONDS
+    assert _driver.PATIENCE_SECONDS + linux_gives_up < _conversation.TOKEN_SECONDS
     seen = RedisSession("s", redis_client, key_prefix)
     async with (
         LateProxy(redis_server) as proxy,
@@ -118,30 +119,31 @@ async def test_an_operation_has_one_deadline(
     redis_client: Redis, key_prefix: str, monkeypatch: pytest.MonkeyPatch, scripts: bool
 ) -> None:
     """Whatever an operation sends, in whichever way, its deadline is set once, when it begins."""
-    deadlines: list[float] = []
+    begun: list[_driver.Operation] = []
 
-    def deadline_from_now() -> float:
-        deadlines.append(_redis_sending.deadline_from_now())
-        return deadlines[-1]
+    class Operation(_driver.Operation):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            begun.append(self)
 
     session = RedisSession("s", redis_client, key_prefix, ttl=600)
     await session.add_items(batch_of(0))
     await redis_client.script_flush()
-    monkeypatch.setattr(_redis_list, "deadline_from_now", deadline_from_now)
+    monkeypatch.setattr(_conversation, "Operation", Operation)
     if not scripts:
         refused = "this user has no permissions to run the 'eval' command"
         run = redis_client.execute_command
 
         async def execute_command(*command: Any, **options: Any) -> Any:
             if command[0] == "EVAL":
-                raise _redis_list.ResponseError(refused)
+                raise _conversation.ResponseError(refused)
             return await run(*command, **options)
 
         monkeypatch.setattr(redis_client, "execute_command", execute_command)
     await session.add_items(batch_of(1))
-    assert len(deadlines) == 1
+    assert len(begun) == 1
     await session.replace_items([])
-    assert len(deadlines) == 2
+    assert len(begun) == 2
 
 
 @pytest.mark.usefixtures("impatient")
@@ -151,7 +153,7 @@ async def test_waiting_for_a_connection_counts(redis_server: Endpoint, key_prefi
         "s", redis_server.url, key_prefix=key_prefix, max_connections=1, timeout=None
     ) as session:
         await session.add_items(batch_of(0))
-        client: Any = session._clients.here()
+        client: Any = session._clients.current()
         connection = await client.connection_pool.get_connection()
         task = asyncio.ensure_future(session.add_items(batch_of(1)))
         await asyncio.wait({task}, timeout=3)

@@ -198,7 +198,7 @@ def test_a_client_of_an_open_event_loop_is_refused(
 ) -> None:
     """Nothing is sent, and the event loop that has the client goes on with it."""
     session = KINDS["given"]("s", redis_server.url, key_prefix)
-    session._records._notes.refused_until = 0.0 if scripts else float("inf")
+    session._clients.scripts.refused_until = 0.0 if scripts else float("inf")
     uses: list[Callable[[], Any]] = [
         lambda: session.add_items([ITEM]),
         session.pop_item,

@@ -19,7 +19,8 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from openai_agents_session import RedisSession, _redis_sending, _redis_transaction
+from openai_agents_session import RedisSession
+from openai_agents_session.redis import _driver
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -117,8 +118,7 @@ async def test_no_error_tells_of_the_conversation(
     fault: str,
 ) -> None:
     """Not in its message, arguments, notes, cause or traceback."""
-    for module in (_redis_sending, _redis_transaction):
-        monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(_driver, "RETRY_SECONDS", 0.0)
     break_it, error_class = FAULTS[fault]
     session = RedisSession("s", client, "p", ttl=1000)
     await session.add_items(ITEMS)

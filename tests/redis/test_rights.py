@@ -13,7 +13,8 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from openai_agents_session import RedisSession, _redis_list
+from openai_agents_session import RedisSession
+from openai_agents_session.redis import _conversation
 from tests.servers import sweep
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ async def test_scripts_are_tried_again_after_a_while(
     await session.add_items(ITEMS)
     assert await tokens() == 1
 
-    later = time.monotonic() + _redis_list.SCRIPTS_AGAIN_SECONDS + 1
+    later = time.monotonic() + _conversation.SCRIPTS_AGAIN_SECONDS + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)
     await session.add_items(ITEMS)
     assert await tokens() == 2

@@ -1,0 +1,280 @@
+"""One conversation in Redis: its keys, and a script for each write.
+
+    {key_prefix}:{session_id}   list of records, oldest first; expires ttl seconds after a write
+    {<that key>}~<token>        string, one for each write of the last minutes: the write's answer
+
+Every write is one script (``lua/``), sent with a random token. A script that arrives
+again, because an answer was lost and redis-py or this library sent it once more, finds
+its token and changes nothing. Both keys hash to one slot, as Redis Cluster asks.
+
+Where the server offers no scripts, writes are transactions (``MULTI``/``EXEC``) without
+a token: everything holds but exactly once, so such a write is never sent again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from binascii import b2a_base64
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from itertools import count
+from os import urandom
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from redis.crc import key_slot
+from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
+
+from openai_agents_session._conversation import Found, UnreadableError
+from openai_agents_session.redis._driver import Operation, answers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from openai_agents_session.redis._clients import Clients
+    from openai_agents_session.redis._driver import Command
+
+_T = TypeVar("_T")
+
+TOKEN_SECONDS = 180
+"""How long the server remembers a write: longer than a command can be on its way. One is
+sent for at most 50 seconds (``PATIENCE_SECONDS``), after which its connection is closed, and
+Linux gives up what a closed connection could not deliver after 102 seconds more
+(``tcp_orphan_retries`` in the kernel's ip-sysctl)."""
+
+SCRIPTS_AGAIN_SECONDS = 60.0
+"""How long scripts are left alone that the server has refused."""
+
+_logger = logging.getLogger("openai_agents_session")
+
+
+class _Script:
+    """A file of ``lua/``, and the digest by which a server that has run it knows it."""
+
+    def __init__(self, name: str) -> None:
+        text = (files(__package__ or "") / "lua" / f"{name}.lua").read_text()
+        lines = (line.partition("--")[0].strip() for line in text.splitlines())
+        self.text = "\n".join(filter(None, lines)).encode()  # comments need not travel
+        self.digest = sha1(self.text).hexdigest()  # noqa: S324 - the digest that EVALSHA takes
+
+
+_APPEND, _CLEAR, _POP = _Script("append"), _Script("clear"), _Script("pop")
+_REPLACE, _RESTORE, _SWAP = _Script("replace"), _Script("restore"), _Script("swap")
+
+
+class RedisConversation:
+    """One conversation: the list at its key.
+
+    Args:
+        clients: give the client to send with.
+        key: the list's key.
+        ttl: seconds that the list lives after a write; None leaves its expiry alone.
+    """
+
+    resends = True
+
+    def __init__(self, clients: Clients, key: str, ttl: int | None) -> None:
+        self._clients = clients
+        self._key = key.encode()
+        self._token_stem = b"{" + _hash_tag(self._key) + b"}~"
+        self._seconds = (b"%d" % TOKEN_SECONDS, b"%d" % (ttl or 0))
+        self._expiry: list[Command] = [] if ttl is None else [("EXPIRE", self._key, ttl)]
+
+    async def read(self, newest: int | None) -> Found:
+        """Return the newest records, in one ``LRANGE``."""
+        start = 0 if newest is None else -newest
+        return Found(await Operation(self._clients).send("LRANGE", self._key, start, -1))
+
+    async def append(self, records: Sequence[bytes]) -> None:
+        """Add records to the end."""
+
+        async def unscripted(operation: Operation) -> None:
+            await self._push(operation, *records)
+
+        await self._write(_APPEND, *records, unscripted=unscripted)
+
+    async def clear(self) -> None:
+        """Delete the list."""
+        await self._write(_CLEAR, unscripted=self._empty)
+
+    async def pop(self, parse: Callable[[bytes | str], _T | None]) -> _T | None:
+        """Remove the newest record; the script takes it if it looks like a JSON object."""
+        token = self._new_token()
+
+        async def unscripted(_: Operation) -> int:
+            return 0
+
+        record = await self._write(_POP, token=token, unscripted=unscripted)
+        if record is None:
+            return None
+        if record == 0:  # nothing was removed: only the client can tell what it is
+            raise UnreadableError
+        item = parse(record)
+        if item is None:
+
+            async def put_back(operation: Operation) -> None:
+                await self._push(operation, record)
+
+            # Should the process end before, what is lost is a record that nobody can read.
+            await self._write(_RESTORE, record, token=token, unscripted=put_back)
+            raise UnreadableError
+        return item
+
+    async def remove(self, found: Found, index: int) -> bool:
+        """Remove one record: put those after it in the place of it and them."""
+        newest: Any = found.records[index:]
+
+        async def unscripted(operation: Operation) -> bool:
+            try:
+                return await self._swap(operation, [], newest, newest[1:])
+            except OutOfMemoryError:
+                return await self._remove(operation, newest[0])
+
+        arguments = (0, len(newest), *newest, *newest[1:])
+        return await self._write(_SWAP, *arguments, unscripted=unscripted) == 1
+
+    async def replace(self, records: Sequence[bytes]) -> None:
+        """Put records in the place of all."""
+
+        async def unscripted(operation: Operation) -> None:
+            if records:
+                await self._transact(operation, *self._replacement(records), *self._expiry)
+            else:
+                await self._empty(operation)
+
+        await self._write(_REPLACE, *records, unscripted=unscripted)
+
+    async def swap(
+        self, found: Found, start: int, records: Sequence[bytes], *, drop: int = 0
+    ) -> bool:
+        """Put records in the place of the newest, and drop the oldest, if all are unchanged."""
+        oldest: Any = found.records[:drop]
+        newest: Any = found.records[start:]
+
+        async def unscripted(operation: Operation) -> bool:
+            return await self._swap(operation, oldest, newest, records)
+
+        arguments = (len(oldest), len(newest), *oldest, *newest, *records)
+        return await self._write(_SWAP, *arguments, unscripted=unscripted) == 1
+
+    async def ping(self) -> bool:
+        """Return whether the server that holds the list answers."""
+        return await answers(self._clients, "EXISTS", self._key)
+
+    # -------------------------------------------------------------------- with scripts
+
+    async def _write(
+        self,
+        script: _Script,
+        *arguments: int | bytes,
+        unscripted: Callable[[Operation], Awaitable[Any]],
+        token: bytes = b"",
+    ) -> Any:
+        """Run a script, or do the same without where the server refuses scripts."""
+        operation, scripts = Operation(self._clients), self._clients.scripts
+        if time.monotonic() < scripts.refused_until:
+            return await unscripted(operation)
+        operands = (2, self._key, token or self._new_token(), *self._seconds, *arguments)
+        try:
+            if script in scripts.loaded:
+                try:
+                    return await operation.send("EVALSHA", script.digest, *operands)
+                except NoScriptError:
+                    pass  # it was restarted, or this is another node of the cluster
+            answer = await operation.send("EVAL", script.text, *operands)
+        except ResponseError as exc:
+            if not _scripts_refused(exc):
+                raise
+        else:
+            scripts.loaded.add(script)
+            scripts.warned = False
+            return answer
+        scripts.refused_until = time.monotonic() + SCRIPTS_AGAIN_SECONDS
+        if not scripts.warned:
+            scripts.warned = True
+            _logger.warning(
+                "The Redis server refuses scripts (EVAL): writes use MULTI/EXEC instead, and "
+                "an answer that is lost may double or lose a write."
+            )
+        return await unscripted(operation)
+
+    def _new_token(self) -> bytes:
+        return self._token_stem + b2a_base64(urandom(15), newline=False)
+
+    # ----------------------------------------------------------------- without scripts
+
+    async def _transact(
+        self, operation: Operation, *commands: Command, alone: bool = False
+    ) -> list[Any] | None:
+        """Write whatever there is; ``LLEN`` refuses a key of another type before that."""
+        length = ("LLEN", self._key)
+        return await operation.transact(self._key, length, lambda _: commands, alone=alone)
+
+    def _replacement(self, records: Sequence[bytes]) -> list[Command]:
+        """The commands that leave these records alone in the list, and its expiry as it is."""
+        return [("RPUSH", self._key, *records), ("LTRIM", self._key, -len(records), -1)]
+
+    async def _push(self, operation: Operation, *records: bytes) -> None:
+        push = ("RPUSH", self._key, *records)
+        await self._transact(operation, push, *self._expiry, alone=not self._expiry)
+
+    async def _empty(self, operation: Operation) -> None:
+        await self._transact(operation, ("LTRIM", self._key, 1, 0), alone=True)
+
+    async def _swap(
+        self,
+        operation: Operation,
+        oldest: Sequence[bytes],
+        newest: Sequence[bytes],
+        records: Sequence[bytes],
+    ) -> bool:
+        def plan(found: list[bytes]) -> list[Command] | None:
+            end = len(found) - len(newest)
+            if end < len(oldest) or found[: len(oldest)] != [*oldest] or found[end:] != [*newest]:
+                return None
+            if end == len(oldest) and records:
+                return [*self._replacement(records), *self._expiry]
+            if end == len(oldest):
+                return [("LTRIM", self._key, 1, 0)]
+            pushing = [("RPUSH", self._key, *records)] if records else []
+            return [("LTRIM", self._key, len(oldest), end - 1), *pushing, *self._expiry]
+
+        everything = ("LRANGE", self._key, 0, -1)
+        return await operation.transact(self._key, everything, plan) is not None
+
+    async def _remove(self, operation: Operation, record: bytes) -> bool:
+        """Remove a record on a full server, which takes no transaction that would free memory."""
+        removal = ("LREM", self._key, -1, record)
+        if await self._transact(operation, removal, alone=True) == [0]:
+            return False
+        for expiry in self._expiry:
+            await self._transact(operation, expiry, alone=True)
+        return True
+
+
+def _scripts_refused(error: ResponseError) -> bool:
+    """Whether the server has no EVAL, or an ACL forbids it; the keys are another matter."""
+    text = str(error).lower()
+    unknown = "unknown command" in text and "eval" in text
+    return unknown or ("no permissions to run" in text and "'eval" in text)
+
+
+def _hash_tag(key: bytes) -> bytes:
+    """Return what between braces sends another key to this key's slot.
+
+    The rule is of the Redis Cluster specification: what stands between the first ``{``
+    and the next ``}`` is hashed alone, if there is anything.
+    """
+    tag, closing, _ = key.partition(b"{")[2].partition(b"}")
+    if closing and tag:
+        return tag
+    if b"}" not in key:
+        return key
+    return _tag_of_slot(key_slot(key))
+
+
+@cache
+def _tag_of_slot(slot: int) -> bytes:
+    numbers = (b"%d" % number for number in count())
+    return next(number for number in numbers if key_slot(number) == slot)

@@ -1,0 +1,125 @@
+"""The public class: its arguments, and whose client it uses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.client import Pipeline
+
+from openai_agents_session._arguments import checked_ttl
+from openai_agents_session._session import BaseSession
+from openai_agents_session.redis._clients import OwnClients, SharedClient, client_maker
+from openai_agents_session.redis._conversation import RedisConversation
+
+if TYPE_CHECKING:
+    from agents import SessionSettings
+    from typing_extensions import Self
+
+    from openai_agents_session.redis._clients import Clients
+
+DEFAULT_KEY_PREFIX = "openai_agents_session"
+
+
+class RedisSession(BaseSession):
+    """A conversation in Redis, for ``Runner.run(agent, "Hi", session=session)``.
+
+    Args:
+        session_id: names the conversation; any non-empty text.
+        redis_client: an asynchronous ``redis.asyncio.Redis`` (of a Sentinel or a blocking
+            pool as well) or ``RedisCluster``. It stays the caller's to close.
+        key_prefix: stands before the session's id in its key. The application's choice,
+            never a user's: the id alone keeps conversations apart under one prefix.
+        ttl: seconds that the conversation lives after its last write; None keeps it,
+            and leaves an expiry that something else has set alone.
+        session_settings: the SDK's ``SessionSettings``, or a dict of its fields;
+            ``limit`` is the default for ``get_items``.
+
+    Attributes:
+        key: where the conversation is in Redis. How long it will live, for instance, is
+            ``await client.ttl(session.key)``.
+
+    Raises:
+        TypeError: the client is not an asynchronous redis-py client, or another argument
+            has the wrong type.
+        ValueError: the id or the prefix is empty, or ``ttl`` is not positive.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        redis_client: Redis | RedisCluster,
+        key_prefix: str = DEFAULT_KEY_PREFIX,
+        ttl: int | None = None,
+        *,
+        session_settings: SessionSettings | dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(session_id, session_settings)
+        if not isinstance(redis_client, (Redis, RedisCluster)) or isinstance(
+            redis_client, Pipeline
+        ):
+            kind = type(redis_client)
+            raise TypeError(
+                "redis_client must be an asynchronous client, redis.asyncio.Redis or "
+                f"redis.asyncio.RedisCluster, not {kind.__module__}.{kind.__qualname__}"
+            )
+        if not isinstance(key_prefix, str):
+            raise TypeError(f"key_prefix must be a str, not {type(key_prefix).__name__}")
+        if not key_prefix:
+            raise ValueError("key_prefix must not be empty")
+        self.key = f"{key_prefix}:{session_id}"
+        self._ttl = checked_ttl("ttl", ttl)
+        self._use(SharedClient(redis_client))
+
+    def _use(self, clients: Clients) -> None:
+        self._clients = clients
+        self._conversation = RedisConversation(clients, self.key, self._ttl)
+
+    @classmethod
+    def from_url(
+        cls,
+        session_id: str,
+        url: str,
+        *,
+        key_prefix: str = DEFAULT_KEY_PREFIX,
+        ttl: int | None = None,
+        session_settings: SessionSettings | dict[str, Any] | None = None,
+        **client_options: Any,
+    ) -> Self:
+        """Make a session with a client of its own, which ``close`` closes.
+
+        The client waits for a free connection where redis-py's default pool would fail.
+        There is one for each event loop and process that uses the session, so a session may
+        be used in all of them. To share one client among many sessions, make it yourself and
+        pass it in.
+
+        Args:
+            session_id: names the conversation.
+            url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py reads it;
+                ``valkey://`` and ``valkeys://`` are the first two.
+            key_prefix: as for the class.
+            ttl: as for the class, in seconds.
+            session_settings: as for the class.
+            client_options: options of redis-py's ``BlockingConnectionPool`` and its
+                connections, such as ``max_connections=20``, ``timeout=5`` (seconds to
+                wait for a connection) or ``socket_timeout=2``.
+
+        Raises:
+            ValueError: redis-py cannot read the URL or knows no such option in it, or as
+                for the class.
+            TypeError: the URL is no str, redis-py knows no such option, or as for the class.
+        """
+        make = client_maker(url, client_options)
+        session = cls(session_id, make(), key_prefix, ttl, session_settings=session_settings)
+        session._use(OwnClients(make, session_id))
+        return session
+
+    async def close(self) -> None:
+        """Close the client that ``from_url`` made; the session cannot be used after that.
+
+        A client that was passed in stays open, and the session with it.
+        """
+        await self._clients.close()
+
+    def _check_open(self) -> None:
+        self._clients.check_open()
