@@ -23,7 +23,7 @@ from sqlalchemy.pool import StaticPool
 
 from openai_agents_session import DatabaseSession
 from openai_agents_session.database import AgentSession, Base, MessageRole, SessionMessage, User
-from openai_agents_session.database._rows import Rows
+from openai_agents_session.database._conversation import DatabaseConversation
 from tests.contract import SECRET, numbered, user
 from tests.database.conftest import enforce_foreign_keys, new_user
 from tests.shares import share_of
@@ -473,7 +473,7 @@ async def test_the_engines_isolation_level_makes_no_difference(
     async def fail(*_: Any) -> None:
         raise RuntimeError("between the two statements of a replacement")
 
-    monkeypatch.setattr(Rows, "insert", fail)
+    monkeypatch.setattr(DatabaseConversation, "_insert", fail)
     with pytest.raises(RuntimeError, match="between the two"):
         await session.replace_items(numbered(7, 9))
     assert await session.get_items() == numbered(0, 3) * 10

@@ -33,8 +33,8 @@ from openai_agents_session.database import (
     SessionMessage,
     SessionMessageMixin,
     User,
+    _conversation,
     _migrate,
-    _rows,
     _statements,
 )
 from tests.contract import HOSTILE_IDS, numbered
@@ -234,7 +234,7 @@ async def test_a_plain_base_on_migrated_tables(
     await migrate(empty)
     maker = async_sessionmaker(empty)
     digits = int("019a0000901274568901234567890123", 16)
-    monkeypatch.setattr(_rows, "new_ids", lambda count: range(digits, digits + count))
+    monkeypatch.setattr(_conversation, "new_ids", lambda count: range(digits, digits + count))
     owner = UUID("12345678-9012-4456-8901-234567890123")
     async with maker() as db, db.begin():
         db.add(OtherUser(id=owner))

@@ -1,193 +1,286 @@
-"""Conversation: what can be done with one, each as one unit of work."""
+"""DatabaseConversation: one conversation in two tables, each operation one unit of work.
+
+Every write begins by taking the conversation's row. PostgreSQL locks that row, SQLite the whole
+file; so writers of one conversation come one after the other, and positions, which the same
+statement hands out, neither collide nor change places. A position never comes again, so it
+names a message.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from advanced_alchemy.exceptions import NotFoundError
 
-from openai_agents_session.database._items import item_of, rows_of
-from openai_agents_session.database._rows import Name, Rows
-from openai_agents_session.database._statements import statements_of
+from openai_agents_session._conversation import Found, UnreadableError
+from openai_agents_session.database._checks import MAX_ROWS
+from openai_agents_session.database._driver import is_lost
+from openai_agents_session.database._items import columns_of, record_of
+from openai_agents_session.database._statements import Batch, new_ids, statements_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from agents import TResponseInputItem
+    from sqlalchemy import Row
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from openai_agents_session.database._driver import Transaction, Unit, Work
+    from openai_agents_session.database._driver import Transaction, Work
+    from openai_agents_session.database._items import Columns
+    from openai_agents_session.database._statements import Statements
     from openai_agents_session.database.mixins import AgentSessionMixin
 
 _T = TypeVar("_T")
 
 
-class UnreadableError(Exception):
-    """Undoes a removal: the newest message cannot be read."""
+@dataclass(frozen=True)
+class FoundMessages(Found):
+    """The newest messages of a conversation, as they were read.
+
+    Attributes:
+        positions: where they are, oldest first.
+    """
+
+    positions: Sequence[int]
 
 
-class Conversation:
+class DatabaseConversation:
     """The conversation of one user under one id.
 
     Args:
         work: runs the units of work.
         model: the application's model of a conversation.
-        name: whose conversation it is, and which.
+        name: whose conversation it is, and which: ``owner`` and ``name`` of the statements.
+        metadata: what its row begins with.
         recreate: whether a write makes it again that was seen here and is deleted.
     """
 
+    resends = False
+
     def __init__(
-        self, work: Work, model: type[AgentSessionMixin], name: Name, *, recreate: bool = True
+        self,
+        work: Work,
+        model: type[AgentSessionMixin],
+        name: dict[str, Any],
+        metadata: dict[str, str | None],
+        *,
+        recreate: bool,
     ) -> None:
         self._work = work
         self._model = model
         self._name = name
+        self._metadata = metadata
         self._recreate = recreate
         self._seen = False
 
-    async def read(self) -> Sequence[Any]:
-        """Return every stored item, oldest first."""
-        found = await self._work.read(self._on(Rows.stored))
-        self._seen |= bool(found)
+    async def read(self, newest: int | None) -> FoundMessages:
+        """Return the newest messages, with one query."""
+
+        async def unit(transaction: Transaction) -> FoundMessages:
+            return await self._newest(transaction, newest or MAX_ROWS)
+
+        found = await self._work.read(unit)
+        self._seen |= bool(found.records)
         return found
 
-    async def read_newest(self, wanted: int) -> list[tuple[Any, Any]]:
-        """Return the keys and stored items of the newest messages, oldest first."""
-        found = await self._work.read(self._on(lambda rows: rows.newest(wanted)))
-        self._seen |= bool(found)
-        return found
-
-    async def exists(self) -> bool:
-        """Return whether there is a row of the conversation."""
-        return await self._work.read(self._on(Rows.exists))
-
-    async def append(self, items: Sequence[TResponseInputItem], *, replace: bool = False) -> None:
-        """Add items to the end, or put them in the place of all there is.
+    async def append(self, records: Sequence[bytes]) -> None:
+        """Add messages to the end, with one statement.
 
         Raises:
             advanced_alchemy.exceptions.NotFoundError: it is deleted, and not to be made again.
         """
-        columns = rows_of(items)
-        must_be_there = self._seen and not self._recreate
+        await self._add(records)
 
-        async def unit(rows: Rows) -> None:
-            found = await (rows.lock if must_be_there else rows.open)(len(columns))
-            if found is None:
-                raise NotFoundError("the conversation was deleted meanwhile")
-            key, last = found
-            if replace:
-                await rows.clear(key)
-            await rows.insert(key, last, columns)
-
-        await self._work.write(self._on(unit))
-        self._seen = True
-
-    async def clear(self) -> None:
-        """Delete every message; the row stays, with what it says about the conversation."""
-
-        async def unit(rows: Rows) -> None:
-            if locked := await rows.lock():
-                await rows.clear(locked[0])
-
-        await self._work.write(self._on(unit))
-
-    async def pop(self) -> TResponseInputItem | None:
-        """Remove the newest message and return its item; None where there is none.
+    async def replace(self, records: Sequence[bytes]) -> None:
+        """Put messages in the place of the whole conversation, whose row stays.
 
         Raises:
-            UnreadableError: it cannot be read; nothing was removed.
+            advanced_alchemy.exceptions.NotFoundError: it is deleted, and not to be made again.
         """
+        if records:
+            await self._add(records, replaces=True)
+        else:
+            await self.clear()
 
-        async def unit(rows: Rows) -> TResponseInputItem | None:
-            locked = await rows.lock()
-            stored = await rows.pop(locked[0]) if locked else None
-            if stored is None:
+    async def pop(self, parse: Callable[[bytes | str], _T | None]) -> _T | None:
+        """Remove the newest message, and undo that where it cannot be read."""
+
+        async def unit(transaction: Transaction) -> _T | None:
+            sql = self._statements(transaction)
+            row = await self._take(transaction)
+            if row is None:
                 return None
-            item = item_of(stored)
+            popped = (await transaction.connection.execute(sql.pop, {"key": row.id})).first()
+            if popped is None:
+                return None
+            item = parse(record_of(popped.stored))
             if item is None:
                 raise UnreadableError
+            transaction.agrees = partial(_agrees, sql.at, row.id, popped.position, None)
             return item
 
-        return await self._work.write(self._on(unit))
+        return await self._work.run(unit, writes=True)
 
-    async def pop_readable(self) -> list[TResponseInputItem | None]:
-        """Remove the newest message that can be read.
+    async def remove(self, found: FoundMessages, index: int) -> bool:
+        """Remove one message, if it and all after it are unchanged."""
 
-        Returns:
-            Its item, and None for each that was passed over; the oldest first. Where none can
-            be read, there is no item.
-        """
-
-        async def unit(rows: Rows) -> list[TResponseInputItem | None]:
-            passed_over: list[TResponseInputItem | None] = []
-            locked = await rows.lock()
-            if locked is None:
-                return passed_over
-            key, window = locked[0], 1
-            while True:
-                window *= 2
-                tail = await rows.tail(key, window)
-                for row in tail[len(passed_over) :]:
-                    item = item_of(row.stored)
-                    if item is not None:
-                        await rows.remove(key, [row.id])
-                        return [item, *passed_over]
-                    passed_over.append(None)
-                if len(tail) < window:
-                    return passed_over
-
-        return await self._work.write(self._on(unit))
-
-    async def swap(
-        self,
-        expected: Sequence[tuple[Any, Any]],
-        items: Sequence[TResponseInputItem],
-        is_stale: Callable[[TResponseInputItem], bool] | None,
-        step: int,
-    ) -> bool:
-        """Replace the newest messages, if they are still the expected ones.
-
-        Args:
-            expected: keys and stored items, oldest first.
-            items: what comes in their place.
-            is_stale: says which of the oldest messages go with it; the first that it does
-                not name ends that.
-            step: how many of those are read at a time.
-
-        Returns:
-            False when the newest messages are others; nothing is changed then.
-        """
-        columns = rows_of(items)
-
-        async def unit(rows: Rows) -> bool:
-            locked = await rows.lock(len(columns))
-            if locked is None:
+        async def unit(transaction: Transaction) -> bool:
+            row = await self._take(transaction)
+            if row is None or not await self._is_unchanged(transaction, found, index):
                 return False
-            key, last = locked
-            tail = await rows.tail(key, len(expected))
-            if [(row.id, row.stored) for row in reversed(tail)] != list(expected):
-                return False
-            if is_stale is not None:
-                await rows.prune(key, tail[-1].position, is_stale, step)
-            await rows.remove(key, [row.id for row in tail])
-            await rows.insert(key, last, columns)
+            await self._delete(transaction, row.id, found.positions[index : index + 1])
             return True
 
-        return await self._work.write(self._on(unit))
+        return await self._work.run(unit, writes=True)
+
+    async def swap(
+        self, found: FoundMessages, start: int, records: Sequence[bytes], *, drop: int = 0
+    ) -> bool:
+        """Put messages in the place of the newest, if these are unchanged.
+
+        Where older ones are dropped, all must be unchanged.
+        """
+        columns = columns_of(records)
+
+        async def unit(transaction: Transaction) -> bool:
+            row = await self._take(transaction, len(columns))
+            unchanged_from = 0 if drop else start
+            if row is None or not await self._is_unchanged(transaction, found, unchanged_from):
+                return False
+            await self._delete(transaction, row.id, found.positions[:drop])
+            await self._delete(transaction, row.id, found.positions[start:])
+            await self._insert(transaction, row, columns)
+            return True
+
+        return await self._work.run(unit, writes=True)
+
+    async def clear(self) -> None:
+        """Remove every message; the row stays, with what it says about the conversation."""
+
+        async def unit(transaction: Transaction) -> None:
+            if row := await self._take(transaction):
+                await self._clear(transaction, row.id)
+
+        await self._work.run(unit, writes=True)
 
     async def change(self, values: dict[str, Any]) -> None:
         """Set columns of the row, which is made where there is none."""
 
-        async def unit(rows: Rows) -> None:
-            key, _ = await rows.open(0)
-            await rows.change(key, values)
+        async def unit(transaction: Transaction) -> None:
+            row = await self._make(transaction)
+            statement = self._statements(transaction).change(values)
+            await transaction.connection.execute(statement, {"key": row.id})
 
-        await self._work.write(self._on(unit))
+        await self._work.run(unit, writes=True)
 
-    def _on(self, unit: Callable[[Rows], Awaitable[_T]]) -> Unit[_T]:
-        """Return a unit of work that is told of its transaction."""
+    async def ping(self) -> bool:
+        """Return whether the database that holds the conversation answers."""
 
-        def work(transaction: Transaction) -> Awaitable[_T]:
-            statements = statements_of(self._model, transaction.dialect.name)
-            return unit(Rows(transaction, statements, self._name))
+        async def unit(transaction: Transaction) -> None:
+            await transaction.connection.execute(self._statements(transaction).find, self._name)
 
-        return work
+        try:
+            await self._work.read(unit)
+        except Exception as error:
+            if is_lost(error):
+                return False
+            raise
+        return True
+
+    async def _add(self, records: Sequence[bytes], *, replaces: bool = False) -> None:
+        columns = columns_of(records)
+        must_be_there = self._seen and not self._recreate
+
+        async def unit(transaction: Transaction) -> None:
+            take = self._take if must_be_there else self._make
+            row = await take(transaction, len(columns))
+            if row is None:
+                raise NotFoundError("the conversation was deleted meanwhile")
+            if replaces:
+                await self._clear(transaction, row.id)
+            await self._insert(transaction, row, columns)
+
+        await self._work.run(unit, writes=True)
+        self._seen = True
+
+    # ------------------------------------------------------------- parts of a unit of work
+
+    def _statements(self, transaction: Transaction) -> Statements:
+        return statements_of(self._model, transaction.dialect.name)
+
+    async def _newest(self, transaction: Transaction, wanted: int) -> FoundMessages:
+        statement = self._statements(transaction).newest
+        parameters = {**self._name, "wanted": wanted}
+        rows: Any = (await transaction.connection.execute(statement, parameters)).all()[::-1]
+        return FoundMessages([record_of(row[1]) for row in rows], [row[0] for row in rows])
+
+    async def _is_unchanged(
+        self, transaction: Transaction, found: FoundMessages, start: int
+    ) -> bool:
+        """Whether the newest messages are those that were found, from the one at ``start`` on."""
+        now = await self._newest(transaction, len(found.records) - start)
+        return now == FoundMessages(found.records[start:], found.positions[start:])
+
+    async def _make(self, transaction: Transaction, more: int = 0) -> Row[Any]:
+        """Take the row, or make it, and hand out so many positions."""
+        parameters = {
+            **self._name,
+            **self._metadata,
+            "key": UUID(int=new_ids(1)[0]),
+            "now": _now(),
+            "more": more,
+        }
+        statement = self._statements(transaction).make
+        row = (await transaction.connection.execute(statement, parameters)).one()
+        transaction.number = row.number
+        return row
+
+    async def _take(self, transaction: Transaction, more: int = 0) -> Row[Any] | None:
+        """Do the same where there is a row; return None where there is none."""
+        statement = self._statements(transaction).take
+        parameters = {**self._name, "now": _now(), "more": more}
+        row = (await transaction.connection.execute(statement, parameters)).first()
+        if row is not None:
+            transaction.number = row.number
+        return row
+
+    async def _insert(
+        self, transaction: Transaction, row: Row[Any], columns: Sequence[Columns]
+    ) -> None:
+        """Add messages at the positions that the row has handed out."""
+        if not columns:
+            return
+        sql, last, ids = self._statements(transaction), row.last_position, new_ids(len(columns))
+        statement, parameters = sql.insert
+        batch = Batch(row.id, last - len(columns), _now(), ids, columns)
+        await transaction.connection.execute(statement, parameters(batch))
+        transaction.agrees = partial(_agrees, sql.at, row.id, last, UUID(int=ids[-1]))
+
+    async def _delete(self, transaction: Transaction, key: Any, positions: Sequence[int]) -> None:
+        """Remove the messages from the first of these positions to the last."""
+        if not positions:
+            return
+        sql = self._statements(transaction)
+        parameters = {"key": key, "first": positions[0], "last": positions[-1]}
+        await transaction.connection.execute(sql.delete, parameters)
+        transaction.agrees = partial(_agrees, sql.at, key, positions[-1], None)
+
+    async def _clear(self, transaction: Transaction, key: Any) -> None:
+        await transaction.connection.execute(self._statements(transaction).clear, {"key": key})
+
+
+async def _agrees(
+    at: Any, key: Any, position: int, message: UUID | None, connection: AsyncConnection
+) -> bool:
+    """Whether a message is where it was put, or may have been; None for one that was removed."""
+    row = (await connection.execute(at, {"key": key, "position": position})).first()
+    if row is None:  # the conversation was deleted
+        return True
+    return row.last_position >= position and row.message in (None, message)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import cache
-from itertools import chain, repeat
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
+from pydantic_core import to_json
 from sqlalchemy import (
     JSON,
     LargeBinary,
@@ -28,29 +26,21 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.types import UserDefinedType
 
 from openai_agents_session.database._driver import NUMBER
 from openai_agents_session.database._items import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
 
-    from sqlalchemy.engine import Dialect
     from sqlalchemy.orm import Mapper
 
-    from openai_agents_session.database._items import Texts
+    from openai_agents_session.database._items import Columns
     from openai_agents_session.database.mixins import AgentSessionMixin
 
-
-class _AsIs(UserDefinedType[Any]):
-    """The type of a parameter that goes to the driver as it is."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        """Refuse to be a column's type."""
-        raise NotImplementedError
+KEYS_AT_ONCE = 500
+"""Keys that one statement asks for: SQLite of old takes 999 parameters."""
 
 
 @cache
@@ -87,12 +77,12 @@ def _table(mapper: Mapper[Any], *unique: str) -> Table:
 class Statements:
     """What a conversation asks of the database.
 
-    Every statement names the conversation by ``:owner`` and ``:name``, or by the key of a
+    Every statement names the conversation by ``:owner`` and ``:name``, or by the ``:key`` of a
     row that such a statement has found.
     """
 
     def __init__(self, sessions: Table, messages: Table, dialect: str) -> None:
-        self._sessions = sessions
+        self._sessions, self._messages, self._dialect = sessions, messages, dialect
         s, m = sessions.c, messages.c
         # Read as it is stored: drivers would parse JSON on their own, not all of it without a
         # loss. SQLite keeps it as text, which need not be UTF-8 if another program wrote it,
@@ -107,22 +97,19 @@ class Statements:
             "updated_at": bindparam("now"),
             "last_position": s.last_position + bindparam("more"),
         }
-        returned = (s.id, s.last_position, number.label("number"))
+        taken = (s.id, s.last_position, number.label("number"))
 
-        # A subquery, and no join: then the index gives the newest in order, however long the
-        # conversation is.
-        of_mine = m.agent_session_id == select(s.id).where(mine).scalar_subquery()
-        self.oldest_first = select(stored).where(of_mine).order_by(m.position)
-        self.newest_first = (
-            select(m.id, stored)
-            .where(of_mine)
+        self.find = select(s.id).where(mine)
+        self.newest = (
+            select(m.position, stored)
+            # A subquery, and no join: then the index gives the newest in order, however long the
+            # conversation is.
+            .where(m.agent_session_id == self.find.scalar_subquery())
             .order_by(m.position.desc())
             .limit(bindparam("wanted"))
         )
-        self.lock = update(sessions).where(mine).values(touched).returning(*returned)
-        """Takes the conversation's row, of which there may be none, and ``more`` positions."""
-        self.exists = select(s.id).where(mine)
-
+        self.take = update(sessions).where(mine).values(touched).returning(*taken)
+        """Locks the conversation's row, if there is one, and takes ``more`` positions."""
         row = {
             "id": bindparam("key"),
             "user_id": bindparam("owner"),
@@ -135,125 +122,133 @@ class Statements:
             "updated_at": bindparam("now"),
             "last_position": bindparam("more"),
         }
-        self.open = (
+        self.make = (
             upsert(sessions)
             .values(row)
             .on_conflict_do_update(index_elements=[s.user_id, s.session_id], set_=touched)
-            .returning(*returned)
+            .returning(*taken)
         )
-        """Like ``lock``, and where there is no row it makes one."""
-
-        # A default that the application computes is another one for each message.
-        computed = any(column.default and column.default.is_callable for column in _others(m))
-        self.at_once = dialect == "postgresql" and not computed
-        self.add = _insert_all(messages) if self.at_once else _insert_each(messages)
-        """Adds a batch; ``batch`` is how it is run where it is not run at once."""
-        self._batches: WeakKeyDictionary[Dialect, Batch] = WeakKeyDictionary()
-        self._types = [m.id.type, m.agent_session_id.type, m.created_at.type]
+        """Like ``take``, and where there is no row it makes one."""
 
         in_session = m.agent_session_id == bindparam("key")
         last = select(m.id).where(in_session).order_by(m.position.desc()).limit(1).scalar_subquery()
-        self.pop = delete(messages).where(m.id == last).returning(m.id, stored)
+        self.pop = delete(messages).where(m.id == last).returning(m.position, stored)
         self.clear = delete(messages).where(in_session)
-        chosen = m.id.in_(bindparam("keys", expanding=True))
-        self.remove = delete(messages).where(in_session, chosen)
-        self.before = (
-            select(m.id, stored)
-            .where(in_session, m.position < bindparam("position"))
-            .order_by(m.position)
-            .limit(bindparam("wanted"))
-        )
-        self.tail = (
-            select(m.id, stored, m.position)
-            .where(in_session)
-            .order_by(m.position.desc())
-            .limit(bindparam("wanted"))
-        )
-        self.has = select(m.id).where(m.id == bindparam("message"))
-        same = m.id == cast(bindparam("message", type_=Text()), m.id.type)
+        between = m.position.between(bindparam("first"), bindparam("last"))
+        self.delete = delete(messages).where(in_session, between)
         here = (m.agent_session_id == s.id) & (m.position == bindparam("position"))
         self.at = (
-            select(s.last_position, same.label("same"))
+            select(s.last_position, m.id.label("message"))
             .select_from(sessions.outerjoin(messages, here))
             .where(s.id == bindparam("key"))
         )
+
+        # A default that the application computes is another one for each message, and a type of
+        # key that is the application's own is for SQLAlchemy to write.
+        others = [column for column in m if column.key not in _OURS]
+        computed = any(column.default and column.default.is_callable for column in others)
+        if computed or not getattr(m.id.type, "binary", False):
+            self.insert = _insert_each(messages, dialect)
+        elif dialect == "sqlite":
+            self.insert = _insert_json(messages)
+        else:
+            self.insert = _insert_arrays(messages)
 
     def change(self, values: dict[str, Any]) -> Any:
         """Return an update of a row's own columns, by its key."""
         return update(self._sessions).where(self._sessions.c.id == bindparam("key")).values(values)
 
-    def batch(self, dialect: Dialect) -> Batch:
-        """Return ``add`` for the driver; compiled once for each engine."""
-        if dialect in self._batches:
-            return self._batches[dialect]
-        compiled = self.add.compile(dialect=dialect)
-        processors = [kind.dialect_impl(dialect).bind_processor(dialect) for kind in self._types]
-        id_of, key_of, time_of = (one or _unchanged for one in processors)
-        names = tuple(compiled.positiontup or ())  # none with psycopg, whose parameters have names
-        # More than ours, where a column of the application has a default in Python.
-        known = bool(names) and set(names) <= set(PARAMETERS)
-        statement = str(compiled) if known else None
-        batch = Batch(statement, names if known else PARAMETERS, id_of, key_of, time_of)
-        self._batches[dialect] = batch
-        return batch
+
+_OURS = {"id", "agent_session_id", "position", "created_at", "updated_at", *COLUMNS}
 
 
-_ROWS_AT_ONCE = 25
-"""Rows that one statement inserts: SQLite of old takes 999 parameters."""
+class Batch(NamedTuple):
+    """Messages to insert."""
 
-KEYS_AT_ONCE = 500
-"""Keys that one statement asks for, for the same reason."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The insert of many messages, in the driver's own terms.
-
-    SQLAlchemy's processing of thousands of values costs more than the insert itself.
-    """
-
-    statement: str | None
-    """None if SQLAlchemy has to run it, by the names."""
-    names: tuple[str, ...]
-    """Of a row's values, in their order; a name may be there twice."""
-    id_of: Callable[[Any], Any]
-    key_of: Callable[[Any], Any]
-    time_of: Callable[[Any], Any]
-
-    def rows(self, texts: Sequence[Texts], key: Any, before: int, now: Any) -> list[Any]:
-        """Return the rows of a batch, whose positions follow ``before``."""
-        numbers = new_ids(len(texts))
-        sample = UUID(int=numbers[0])
-        if self.id_of(sample) == sample.bytes:
-            ids: list[Any] = [number.to_bytes(16, "big") for number in numbers]
-        else:  # an application's own type of key
-            ids = [self.id_of(UUID(int=number)) for number in numbers]
-        columns = {
-            "id": ids,
-            "position": range(before + 1, before + 1 + len(texts)),
-            "key": repeat(key),  # without an end, as the others have one
-            "now": repeat(now),
-            **dict(zip(COLUMNS, zip(*texts, strict=True), strict=True)),
-        }
-        return list(zip(*(columns[name] for name in self.names), strict=False))
-
-    def runs(self, rows: list[Any]) -> Iterator[tuple[str, list[Any]]]:
-        """Return the statements that insert the rows, each with all of its parameters.
-
-        A step of SQLite costs about as much as a row, so most statements insert several.
-        """
-        statement = self.statement or ""
-        even = len(rows) - len(rows) % _ROWS_AT_ONCE
-        if even:
-            more = statement[statement.rindex(_VALUES) + len(_VALUES) :]
-            starts = range(0, even, _ROWS_AT_ONCE)
-            together = [tuple(chain(*rows[start : start + _ROWS_AT_ONCE])) for start in starts]
-            yield statement + f", {more}" * (_ROWS_AT_ONCE - 1), together
-        if rows[even:]:
-            yield statement, rows[even:]
+    key: Any
+    """The conversation's."""
+    before: int
+    """The position that the first of them comes after."""
+    now: datetime
+    ids: range
+    """Their own keys, as numbers."""
+    columns: Sequence[Columns]
 
 
-_VALUES = " VALUES "
+Insert: TypeAlias = "tuple[Any, Callable[[Batch], Any]]"
+"""A statement, and what it takes for a batch."""
+
+
+def _insert_arrays(messages: Table) -> Insert:
+    """Insert a batch on PostgreSQL, where each of its columns is one array."""
+    names = ("id", *COLUMNS)
+    arrays = [bindparam(name, type_=postgresql.ARRAY(Text())) for name in names]
+    table = func.unnest(*arrays).table_valued(*names, with_ordinality="nth")
+    given = table.render_derived(name="given").c
+    columns: dict[str, Any] = {name: given[name] for name in COLUMNS}
+    columns["extra_data"] = cast(given.extra_data, JSON)
+    key = cast(given.id, messages.c.id.type)
+
+    def parameters(batch: Batch) -> dict[str, Any]:
+        texts = map(list, zip(*batch.columns, strict=True))
+        ids = [f"{number:032x}" for number in batch.ids]
+        return {**_common(batch), "id": ids, **dict(zip(COLUMNS, texts, strict=True))}
+
+    return _insert_from(messages, key, given.nth, columns), parameters
+
+
+def _insert_json(messages: Table) -> Insert:
+    """Insert a batch on SQLite, where it is one array of JSON, and its keys are bytes in a row."""
+    table = func.json_each(bindparam("rows", type_=Text())).table_valued("key", "value")
+    given = table.alias("given").c
+    columns = {name: func.json_extract(given.value, f"$[{at}]") for at, name in enumerate(COLUMNS)}
+    key = func.substr(bindparam("ids", type_=LargeBinary()), 16 * given.key + 1, 16)
+
+    def parameters(batch: Batch) -> dict[str, Any]:
+        ids = b"".join(number.to_bytes(16, "big") for number in batch.ids)
+        return {**_common(batch), "ids": ids, "rows": to_json(batch.columns).decode()}
+
+    return _insert_from(messages, key, given.key + 1, columns), parameters
+
+
+def _insert_from(messages: Table, key: Any, nth: Any, columns: dict[str, Any]) -> Any:
+    """Return the insert of messages that the database takes out of parameters for all of them."""
+    m = messages.c
+    now = bindparam("now", type_=m.created_at.type)
+    values = {
+        "id": key,
+        "agent_session_id": bindparam("key", type_=m.agent_session_id.type),
+        "position": bindparam("before", type_=m.position.type) + nth,
+        "created_at": now,
+        "updated_at": now,
+        **columns,
+    }
+    return insert(messages).from_select(list(values), select(*values.values()))
+
+
+def _common(batch: Batch) -> dict[str, Any]:
+    return {"key": batch.key, "before": batch.before, "now": batch.now}
+
+
+def _insert_each(messages: Table, dialect: str) -> Insert:
+    """Insert a batch as SQLAlchemy does, with parameters for each message."""
+    text: Any = bindparam("text", type_=Text())  # a parameter of the column's name would be JSON
+    names = (*COLUMNS[:-1], "text")
+
+    def parameters(batch: Batch) -> list[dict[str, Any]]:
+        common = {"agent_session_id": batch.key, "created_at": batch.now, "updated_at": batch.now}
+        return [
+            {
+                "id": UUID(int=number),
+                "position": batch.before + nth,
+                **common,
+                **dict(zip(names, texts, strict=True)),
+            }
+            for nth, (number, texts) in enumerate(zip(batch.ids, batch.columns, strict=True), 1)
+        ]
+
+    extra_data = text if dialect == "sqlite" else cast(text, JSON)
+    return insert(messages).values(extra_data=extra_data), parameters
 
 
 def new_ids(count: int) -> range:
@@ -270,45 +265,3 @@ def new_ids(count: int) -> range:
 
 _BELOW_CARRY = 2**61 - 1
 """Leaves a bit for counting on, so that the variant above stays what it is."""
-
-PARAMETERS = ("id", "key", "now", "position", *COLUMNS)
-"""The values of a message, as the insert of one names them."""
-
-_SAME = {"agent_session_id": "key", "created_at": "now", "updated_at": "now"}
-
-
-def _others(columns: Any) -> list[Any]:
-    """Return the columns that are the application's own."""
-    ours = {"id", "agent_session_id", "position", "created_at", "updated_at", *COLUMNS}
-    return [column for column in columns if column.key not in ours]
-
-
-def _insert_each(messages: Table) -> Any:
-    """Return the insert of one message; its parameters go to the driver as they are."""
-    columns = ["id", "agent_session_id", "position", "created_at", "updated_at", *COLUMNS]
-    values = {name: bindparam(_SAME.get(name, name), type_=_AsIs()) for name in columns}
-    return insert(messages).values(values)
-
-
-def _insert_all(messages: Table) -> Any:
-    """Return the insert of a batch, each column of which is one parameter."""
-    m = messages.c
-    names = ("id", *COLUMNS)
-    arrays = [bindparam(name, type_=postgresql.ARRAY(Text())) for name in names]
-    given = func.unnest(*arrays).table_valued(*names, with_ordinality="nth")
-    given = given.render_derived(name="given")
-    now = bindparam("now", type_=m.created_at.type)
-    values = {
-        "id": cast(given.c.id, m.id.type),
-        "agent_session_id": bindparam("key", type_=m.agent_session_id.type),
-        "position": bindparam("before", type_=m.position.type) + given.c.nth,
-        "created_at": now,
-        "updated_at": now,
-        **{name: given.c[name] for name in COLUMNS},
-        "extra_data": cast(given.c.extra_data, JSON),
-    }
-    return insert(messages).from_select(list(values), select(*values.values()))
-
-
-def _unchanged(value: Any) -> Any:
-    return value
