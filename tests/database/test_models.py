@@ -9,7 +9,6 @@ from uuid import RFC_4122, UUID, uuid4
 import pytest
 import sqlalchemy as sa
 from advanced_alchemy.base import UUIDAuditBase, create_registry, orm_registry
-from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import func, select
@@ -142,14 +141,6 @@ class OtherSessionMessage(SessionMessageMixin, OtherBase):
     __session_model__ = "OtherAgentSession"
 
 
-class TalkRepository(SQLAlchemyAsyncRepository[Any]):
-    model_type = Talk
-
-
-class TalkService(AgentSessionService):
-    repository_type = TalkRepository  # ty: ignore[invalid-assignment] - another model, as documented
-
-
 OWN: dict[str, tuple[Any, Any, Any]] = {
     "a plain base": (PlainBase, Account, Talk),
     "an audit base": (AppBase, AppUser, AppAgentSession),
@@ -207,7 +198,7 @@ async def test_a_service_of_an_applications_own_model(empty: AsyncEngine) -> Non
         await db.refresh(owner)
         key = owner.id
         await db.commit()
-        service = TalkService(db)
+        service = AgentSessionService(db, session_model=Talk)
 
         await service.create_session("s", key, session_name="A").add_items(numbered(0, 1))
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from inspect import signature
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import pytest
 from advanced_alchemy.exceptions import NotFoundError
-from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from sqlalchemy import event, func, insert, inspect, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from openai_agents_session import AgentSessionService, DatabaseSession
-from openai_agents_session.database import AgentSession, CursorError, SessionMessage
+from openai_agents_session.database import (
+    AgentSession,
+    AgentSessionRepository,
+    CursorError,
+    SessionMessage,
+)
 from tests.contract import numbered
 
 if TYPE_CHECKING:
@@ -67,9 +72,25 @@ async def messages_left(maker: async_sessionmaker) -> int | None:
         return await db.scalar(select(func.count()).select_from(SessionMessage))
 
 
-def test_it_is_a_service_of_advanced_alchemy(service: AgentSessionService) -> None:
-    """It goes wherever such a service does."""
-    assert isinstance(service, SQLAlchemyAsyncRepositoryService)
+def test_it_has_nothing_that_is_not_filtered_by_user(service: AgentSessionService) -> None:
+    """It has these methods and no others, and each of them has to be told the user."""
+    methods = {name for name in dir(service) if not name.startswith("_")}
+
+    assert methods == {
+        *("create_session", "list_for_user", "cursor", "count_for_user", "get", "list_messages"),
+        *("update_metadata", "rename", "deactivate"),
+        *("delete", "delete_older_than", "delete_inactive"),
+    }
+    for name in methods - {"cursor"}:
+        user_id = signature(getattr(service, name)).parameters["user_id"]
+        assert user_id.default is user_id.empty
+
+
+def test_a_repository_type_is_refused() -> None:
+    """A subclass that chooses its model as it once did would be asked for the shipped one."""
+    attributes = {"repository_type": AgentSessionRepository}
+    with pytest.raises(TypeError, match="session_model"):
+        type("Service", (AgentSessionService,), attributes)
 
 
 @pytest.mark.usefixtures("talks")
@@ -157,7 +178,7 @@ async def test_the_old_name_of_delete_older_than(
 def test_a_maker_is_no_session(maker: async_sessionmaker) -> None:
     """What a DatabaseSession takes as well is refused with a word of what is right."""
     wrong: Any = maker
-    with pytest.raises(TypeError, match="must be an AsyncSession, not an async_sessionmaker"):
+    with pytest.raises(TypeError, match="must be an AsyncSession, not async_sessionmaker"):
         AgentSessionService(wrong)
 
 

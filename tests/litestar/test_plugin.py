@@ -46,7 +46,7 @@ async def test_the_applications_own_engine_is_used(
 
     @get("/mine", sync_to_thread=False)
     def handler(agent_session_service: NamedDependency[AgentSessionService]) -> bool:
-        return agent_session_service.repository.session.bind is engine
+        return agent_session_service._db_session.bind is engine
 
     app.register(handler)
     client = await client_of(app)

@@ -1,16 +1,16 @@
-"""AgentSessionService: the conversations of a user, listed, renamed, put away and deleted."""
+"""AgentSessionService: lists, renames and deletes the conversations of a user."""
 
 from __future__ import annotations
 
 import warnings
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from advanced_alchemy.exceptions import NotFoundError
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
-from sqlalchemy import inspect, select
-from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy import delete, func, inspect, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from typing_extensions import TypeVar
 
 from openai_agents_session._arguments import checked_session_id
 from openai_agents_session.database._checks import (
@@ -22,10 +22,11 @@ from openai_agents_session.database._checks import (
     checked_text,
     checked_user_id,
 )
-from openai_agents_session.database._driver import Work
+from openai_agents_session.database._driver import NUMBER, Transaction, Work
 from openai_agents_session.database._listing import cursor_of, in_any_case, is_after
-from openai_agents_session.database._queries import Queries
 from openai_agents_session.database._session import DatabaseSession
+from openai_agents_session.database._statements import tables_of
+from openai_agents_session.database.mixins import AgentSessionMixin
 from openai_agents_session.database.models import AgentSession
 from openai_agents_session.database.types import MAX_NAME
 
@@ -33,43 +34,60 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from sqlalchemy import ColumnElement, Row
-    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+    from sqlalchemy import ColumnElement, Row, Select
+    from sqlalchemy.sql.dml import ReturningUpdate
 
-_NOT_FOUND = "there is no such conversation"
+ModelT = TypeVar("ModelT", bound=AgentSessionMixin, default=AgentSession)
 
 
 class AgentSessionRepository(SQLAlchemyAsyncRepository[AgentSession]):
-    """advanced-alchemy's repository of the shipped model."""
+    """advanced-alchemy's repository of the shipped model, for queries of your own.
+
+    Nothing in it is filtered by user.
+    """
 
     model_type = AgentSession
 
 
-class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSessionRepository]):
-    """The conversations of a user; made as ``AgentSessionService(db_session)``.
+class AgentSessionService(Generic[ModelT]):
+    """Lists, renames and deletes the conversations of a user.
 
-    What is defined here sees the conversations of the user that it is told, and no others: a
-    stranger's is one that does not exist. Whatever else advanced-alchemy's service has, such
-    as ``update`` and ``get_many``, knows nothing of users and is for the application itself.
+    Every method is told the user and sees no other user's conversations: they are reported as
+    not found, like those that do not exist.
 
-    Transactions are as with ``DatabaseSession``: in one that the caller began, writes are
-    savepoints and the commit is the caller's; otherwise each call is a transaction of its own.
-    The objects that are returned keep their values after it. No messages are loaded but by
-    ``list_messages``. The AsyncSession needs a bind of its own; ``binds`` alone are not enough.
+    Transactions are as with ``DatabaseSession``: in a transaction that the caller began, writes
+    are savepoints and the caller commits; otherwise each call is a transaction of its own. The
+    returned objects keep their values afterwards. Only ``list_messages`` loads messages.
 
-    For an application's own model, give a subclass a ``repository_type`` of that
-    ``model_type``.
+    Args:
+        db_session: an ``AsyncSession`` with a bind; ``binds`` alone are not enough.
+        session_model: the application's own class with ``AgentSessionMixin``, which is what the
+            methods return; None takes the shipped ``AgentSession``.
+
+    Raises:
+        TypeError: ``db_session`` is not an ``AsyncSession``.
     """
 
-    repository_type = AgentSessionRepository
-
-    def __init__(self, session: AsyncSession | async_scoped_session[AsyncSession], **kwargs: Any):
-        if isinstance(session, async_sessionmaker):
+    def __init__(
+        self, db_session: AsyncSession, *, session_model: type[ModelT] | None = None
+    ) -> None:
+        if not isinstance(db_session, AsyncSession):
             raise TypeError(
-                "db_session must be an AsyncSession, not an async_sessionmaker: "
+                f"db_session must be an AsyncSession, not {type(db_session).__name__}: "
                 "use 'async with maker() as db_session' and pass that"
             )
-        super().__init__(session, **kwargs)
+        self._db_session = db_session
+        self._model: type[AgentSessionMixin] = session_model or AgentSession
+        self._work = Work(db_session, self._model)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse what would be ignored: up to 0.2.0 a subclass chose the model in this way."""
+        super().__init_subclass__(**kwargs)
+        if hasattr(cls, "repository_type"):
+            raise TypeError(
+                f"{cls.__name__} has a repository_type, which is not used any more: "
+                "pass the model, AgentSessionService(db_session, session_model=…)"
+            )
 
     def create_session(
         self,
@@ -81,16 +99,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
     ) -> DatabaseSession:
         """Return the session of a conversation, new or not; nothing is stored yet.
 
-        Args:
-            session_id: names the conversation.
-            user_id: the user's key.
-            agent_name: as for ``DatabaseSession``, and so are the other arguments.
-            agent_instructions: likewise.
-            session_name: likewise.
-
-        Raises:
-            TypeError: an argument has the wrong type.
-            ValueError: an argument has a wrong value.
+        The arguments are those of ``DatabaseSession``, and so are the errors.
         """
         return DatabaseSession(
             session_id,
@@ -107,15 +116,15 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         user_id: UUID | str | Any,
         *,
         limit: int = 50,
-        after: AgentSession | str | None = None,
+        after: ModelT | str | None = None,
         is_active: bool | None = None,
         search: str | None = None,
-    ) -> Sequence[AgentSession]:
+    ) -> Sequence[ModelT]:
         """Return a page of a user's conversations, the last written to first; one query.
 
-        A page begins where the one before ended, so none that stands still is missed or shown
-        twice. One that is written to meanwhile moves to the front: it is not on the pages that
-        follow.
+        A page begins where the one before ended. A conversation that nobody writes to meanwhile
+        is neither missed nor shown twice; one that is written to moves to the front, and is not
+        on the pages that follow.
 
         Args:
             user_id: the user's key.
@@ -123,8 +132,8 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             after: the last conversation of the page before, or its ``cursor``; None for the
                 first page.
             is_active: only those that are, or are not; None for both.
-            search: only those with this text in their name, letter by letter and whatever
-                their case. None or empty for all.
+            search: only those whose name contains this text, in upper or lower case. None or
+                empty for all.
 
         Returns:
             The conversations; ``[]`` beyond the last one.
@@ -136,8 +145,8 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
                 a NUL or a lone surrogate or over 255 characters.
             sqlalchemy.exc.SQLAlchemyError: as SQLAlchemy raises it.
         """
-        conditions = self._matching(user_id, is_active, search)
         model = self._model
+        conditions = self._matching(user_id, is_active, search)
         if after is not None:
             conditions.append(is_after(model, after))
         query = (
@@ -146,11 +155,11 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             .order_by(model.updated_at.desc(), model.id.desc())
             .limit(checked_number("limit", limit))
         )
-        return await self._queries.select(query)
+        return [row[0] for row in await self._rows(query)]
 
     @staticmethod
-    def cursor(conversation: AgentSession) -> str:
-        """Return where a page of ``list_for_user`` ended, as text for ``after``.
+    def cursor(conversation: AgentSessionMixin) -> str:
+        """Return the end of a page of ``list_for_user`` as text, for ``after``.
 
         Args:
             conversation: the last one of the page.
@@ -165,22 +174,16 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         search: str | None = None,
     ) -> int:
         """Return how many conversations ``list_for_user`` has in all; 0 where there are none."""
-        return await self._queries.count(self._matching(user_id, is_active, search))
+        return await self._count(self._matching(user_id, is_active, search))
 
-    async def get(  # ty: ignore[incompatible-method-override] - one without a user must not be had
-        self, session_id: str, *, user_id: UUID | str | Any
-    ) -> AgentSession:
+    async def get(self, session_id: str, *, user_id: UUID | str | Any) -> ModelT:
         """Return a user's conversation.
 
         Raises:
             advanced_alchemy.exceptions.NotFoundError: the user has none of this id.
         """
-        found = await self._queries.select(
-            select(self._model).where(*self._mine(session_id, user_id))
-        )
-        if not found:
-            raise NotFoundError(_NOT_FOUND)
-        return found[0]
+        query = select(self._model).where(*self._named(session_id, user_id))
+        return _only(await self._rows(query))
 
     async def list_messages(
         self,
@@ -192,7 +195,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
     ) -> Sequence[Row[Any]]:
         """Return a page of a conversation's messages, as people read them; one query.
 
-        To an agent, ``DatabaseSession.get_items`` gives them whole.
+        ``DatabaseSession.get_items`` returns the items themselves, as an agent needs them.
 
         Args:
             session_id: names the conversation.
@@ -212,30 +215,29 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         """
         limit = checked_number("limit", limit)
         message = inspect(self._model).relationships["messages"].mapper.class_
-        shown = (
-            message.position,
-            message.role,
-            message.content,
-            message.tool_call_id,
-            message.tool_name,
-            message.created_at,
-        )
         here = message.agent_session_id == self._model.id
         if before is not None:
             here &= message.position < checked_number("before", before, MAX_POSITION)
-        # A conversation without messages has one row, of nothing; none that is not there.
+        # An outer join: a conversation without messages gives one row of NULLs, an unknown one
+        # gives none.
         query = (
-            select(*shown)
+            select(
+                message.position,
+                message.role,
+                message.content,
+                message.tool_call_id,
+                message.tool_name,
+                message.created_at,
+            )
             .select_from(self._model)
             .outerjoin(message, here)
-            .where(*self._mine(session_id, user_id))
+            .where(*self._named(session_id, user_id))
             .order_by(message.position.desc())
             .limit(max(limit, 1))
         )
-
-        rows = await self._queries.rows(query)
+        rows = await self._rows(query)
         if not rows:
-            raise NotFoundError(_NOT_FOUND)
+            raise _not_found()
         return [row for row in reversed(rows[:limit]) if row.position is not None]
 
     async def update_metadata(
@@ -248,18 +250,11 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         agent_name: str | None = UNSET,
         agent_instructions: str | None = UNSET,
         is_active: bool = UNSET,
-    ) -> AgentSession:
-        """Change what is said about a user's conversation, and return it.
+    ) -> ModelT:
+        """Change the metadata of a user's conversation, and return it.
 
-        Args:
-            session_id: names the conversation.
-            user_id: the user's key.
-            session_name: as for ``DatabaseSession.update_session_metadata``, and so are the
-                others: only what is passed changes, and None clears.
-            description: likewise.
-            agent_name: likewise.
-            agent_instructions: likewise.
-            is_active: likewise.
+        Only what is passed changes, and None clears, as with
+        ``DatabaseSession.update_session_metadata``.
 
         Raises:
             TypeError: an argument has the wrong type.
@@ -275,14 +270,17 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         )
         if not values:
             return await self.get(session_id, user_id=user_id)
-        changed = await self._queries.change(self._mine(session_id, user_id), values)
-        if changed is None:
-            raise NotFoundError(_NOT_FOUND)
-        return changed
+        statement = (
+            update(self._model)
+            .where(*self._named(session_id, user_id))
+            .values(values)
+            .returning(self._model)
+        )
+        return _only(await self._rows(statement))
 
     async def rename(
         self, session_id: str, session_name: str | None, *, user_id: UUID | str | Any
-    ) -> AgentSession:
+    ) -> ModelT:
         """Give a user's conversation another name, or none, and return it.
 
         Raises:
@@ -293,7 +291,7 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         """
         return await self.update_metadata(session_id, user_id=user_id, session_name=session_name)
 
-    async def deactivate(self, session_id: str, *, user_id: UUID | str | Any) -> AgentSession:
+    async def deactivate(self, session_id: str, *, user_id: UUID | str | Any) -> ModelT:
         """Mark a user's conversation as no longer active, and return it; nothing is deleted.
 
         Raises:
@@ -301,16 +299,14 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         """
         return await self.update_metadata(session_id, user_id=user_id, is_active=False)
 
-    async def delete(  # ty: ignore[incompatible-method-override] - one without a user must not be had
-        self, session_id: str, *, user_id: UUID | str | Any
-    ) -> None:
+    async def delete(self, session_id: str, *, user_id: UUID | str | Any) -> None:
         """Delete a user's conversation with its messages.
 
         Raises:
             advanced_alchemy.exceptions.NotFoundError: the user has none of this id.
         """
-        if not await self._queries.delete(self._mine(session_id, user_id)):
-            raise NotFoundError(_NOT_FOUND)
+        if not await self._delete(self._named(session_id, user_id)):
+            raise _not_found()
 
     async def delete_older_than(
         self, older_than: timedelta, *, user_id: UUID | str | Any | None, dry_run: bool = False
@@ -340,10 +336,8 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
             return 0
         conditions = [self._model.updated_at < before]
         if user_id is not None:
-            conditions.append(self._model.user_id == checked_user_id(self._model, user_id))
-        return await (
-            self._queries.count(conditions) if dry_run else self._queries.delete(conditions)
-        )
+            conditions.append(self._owned(user_id))
+        return await (self._count(conditions) if dry_run else self._delete(conditions))
 
     async def delete_inactive(
         self, older_than: timedelta, *, user_id: UUID | str | Any | None, dry_run: bool = False
@@ -357,32 +351,65 @@ class AgentSessionService(SQLAlchemyAsyncRepositoryService[AgentSession, AgentSe
         )
         return await self.delete_older_than(older_than, user_id=user_id, dry_run=dry_run)
 
-    @property
-    def _db_session(self) -> Any:
-        return self.repository.session
+    def _owned(self, user_id: Any) -> ColumnElement[bool]:
+        return self._model.user_id == checked_user_id(self._model, user_id)
 
-    @property
-    def _model(self) -> type[AgentSession]:
-        return self.repository.model_type
-
-    @property
-    def _queries(self) -> Queries:
-        return Queries(Work(self._db_session, self._model), self._model)
-
-    def _mine(self, session_id: str, user_id: Any) -> list[ColumnElement[bool]]:
-        owner = checked_user_id(self._model, user_id)
-        return [
-            self._model.user_id == owner,
-            self._model.session_id == checked_session_id(session_id),
-        ]
+    def _named(self, session_id: str, user_id: Any) -> list[ColumnElement[bool]]:
+        owned = self._owned(user_id)
+        return [owned, self._model.session_id == checked_session_id(session_id)]
 
     def _matching(
         self, user_id: Any, is_active: bool | None, search: str | None
     ) -> list[ColumnElement[bool]]:
-        conditions = [self._model.user_id == checked_user_id(self._model, user_id)]
+        conditions = [self._owned(user_id)]
         if is_active is not None:
             conditions.append(self._model.is_active == checked_flag(is_active))
         if search := checked_text("search", search, MAX_NAME):
-            # LIKE knows the cases of ASCII's letters, or those of the database's locale.
             conditions.append(self._model.session_name.regexp_match(in_any_case(search)))
         return conditions
+
+    async def _count(self, conditions: list[ColumnElement[bool]]) -> int:
+        query = select(func.count()).select_from(self._model).where(*conditions)
+        return (await self._rows(query))[0][0]
+
+    async def _rows(self, statement: Select[Any] | ReturningUpdate[Any]) -> Sequence[Row[Any]]:
+        """Return the rows of a query, or of an update that may be done twice."""
+        # What is stored, even if the AsyncSession still holds an older object.
+        fresh = statement.execution_options(populate_existing=True)
+
+        async def unit(transaction: Transaction) -> Sequence[Row[Any]]:
+            return (await transaction.session.execute(fresh)).all()
+
+        return await (self._work.read if statement.is_select else self._work.write)(unit)
+
+    async def _delete(self, conditions: list[ColumnElement[bool]]) -> int:
+        """Delete conversations with their messages, and return how many."""
+        sessions, messages = tables_of(self._model)
+        chosen = select(sessions.c.id).where(*conditions)
+        # Locked first, so that one that was written to meanwhile is looked at again, and in
+        # order, so that two deletions do not wait for each other.
+        locked = chosen.order_by(sessions.c.id).with_for_update().cte("locked")
+
+        async def unit(transaction: Transaction) -> int:
+            connection = transaction.connection
+            if transaction.dialect.name == "sqlite":  # it cascades only if told to
+                in_chosen = messages.c.agent_session_id.in_(chosen)
+                await connection.execute(delete(messages).where(in_chosen))
+                return (await connection.execute(delete(sessions).where(*conditions))).rowcount
+            each = delete(sessions).where(sessions.c.id == locked.c.id)
+            deleted = (await connection.execute(each)).rowcount
+            if deleted:
+                transaction.number = await connection.scalar(select(NUMBER))
+            return deleted
+
+        return await self._work.write(unit)
+
+
+def _only(rows: Sequence[Row[Any]]) -> Any:
+    if not rows:
+        raise _not_found()
+    return rows[0][0]
+
+
+def _not_found() -> NotFoundError:
+    return NotFoundError("there is no such conversation")

@@ -26,7 +26,6 @@ from litestar.plugins import InitPlugin
 from openai_agents_session.database import (
     AgentSession,
     AgentSessionMixin,
-    AgentSessionRepository,
     AgentSessionService,
     DatabaseSession,
 )
@@ -172,13 +171,11 @@ class _Ours(Provide):
 def _service_provider(
     config: SQLAlchemyAsyncConfig, model: Any
 ) -> Callable[..., AsyncGenerator[AgentSessionService, None]]:
-    service = _service_of(model)
-
     async def provide() -> AsyncGenerator[AgentSessionService, None]:
         # Not the request's db_session: whoever looked the user up there has begun a
         # transaction, and nobody would commit it.
         async with config.create_session_maker()() as session:
-            yield service(session)
+            yield AgentSessionService(session, session_model=model)
 
     return provide
 
@@ -206,16 +203,6 @@ def _session_provider(config: SQLAlchemyAsyncConfig, model: Any) -> Callable[...
             )
 
     return provide
-
-
-def _service_of(model: Any) -> type[AgentSessionService]:
-    class Repository(AgentSessionRepository):
-        model_type = model
-
-    class Service(AgentSessionService):
-        repository_type = Repository
-
-    return Service
 
 
 def _provided(value: Any) -> Provide:
