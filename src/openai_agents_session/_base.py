@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from anyio import CancelScope
+from typing import TYPE_CHECKING
 
 from openai_agents_session import _session
-from openai_agents_session._settle import _carried, _carry
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from agents import TResponseInputItem
 
     from openai_agents_session._session import CompactionSnapshot
-
-_T = TypeVar("_T")
 
 
 class BaseSession(_session.BaseSession):
@@ -48,14 +42,3 @@ class BaseSession(_session.BaseSession):
         readable = [item for item in items[first:] if item is not None]
         self._warn(len(items) - first - len(readable))
         return first, readable
-
-
-async def settle_after(write: Awaitable[_T], cancellation: asyncio.CancelledError) -> Any:
-    """Settle a write after a cancellation that has arrived already, and raise that."""
-    task = asyncio.ensure_future(write)
-    asyncio.tasks._unregister_task(task)
-    _carried.add(task)
-    task.add_done_callback(_carried.discard)
-    with CancelScope(shield=True):
-        await _carry(task, resends=False)
-    raise cancellation

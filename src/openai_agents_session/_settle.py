@@ -50,19 +50,30 @@ async def settle(write: Awaitable[_T], *, resends: bool = False) -> _T:
     Raises:
         asyncio.CancelledError: the caller was cancelled meanwhile.
     """
-    task = asyncio.ensure_future(write)
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    task = loop.create_task(_run(write, done))
     # asyncio.run cancels the tasks that are registered, and waits for them: so it waits for the
     # caller, which waits for this one (Python's documentation, "Extending asyncio").
     asyncio.tasks._unregister_task(task)
     _carried.add(task)
-    task.add_done_callback(_carried.discard)
     try:
-        await asyncio.wait({task})
+        await done
     except asyncio.CancelledError:
         with CancelScope(shield=True):  # anyio cancels again in every turn of the event loop
             await _carry(task, resends=resends)
         raise
+    finally:
+        _carried.discard(task)
     return task.result()
+
+
+async def _run(write: Awaitable[_T], done: asyncio.Future[None]) -> _T:
+    try:
+        return await write
+    finally:
+        if not done.done():  # told from in here, it wakes the caller a turn earlier
+            done.set_result(None)
 
 
 def is_carried() -> bool:
