@@ -30,7 +30,6 @@ MAX_INT = 10**4300 - 1
 (``sys.int_info.default_max_str_digits``)."""
 
 _LEAVES = frozenset({str, float, bool, type(None)})
-_SHALLOW = 100  # levels that need no care: neither for recursion nor for pydantic_core's limit
 
 _A = TypeVar("_A")
 _R = TypeVar("_R")
@@ -110,34 +109,13 @@ class _NotJSONError(Exception):
 
 
 def _text(item: object) -> bytes:
-    plain = item
-    if type(item) is not dict or not _is_plain(item, 1):
-        plain = _plain(item, 1)
-        if type(plain) is not dict:
-            raise _NotJSONError("an item is a dict or a Pydantic model")
+    plain = _plain(item, 1)
+    if type(plain) is not dict:
+        raise _NotJSONError("an item is a dict or a Pydantic model")
     try:
         return to_json(plain, inf_nan_mode="constants")
     except ValueError:  # a lone surrogate, or nesting that pydantic_core takes for a cycle
         return json.dumps(plain).encode()
-
-
-def _is_plain(value: Any, depth: int) -> bool:
-    """Whether a value is a small one of exact JSON types throughout, as nearly all are."""
-    kind = type(value)
-    if kind is dict:
-        if depth > _SHALLOW or not {str}.issuperset(map(type, value)):
-            return False
-        children = value.values()
-    elif kind is list:
-        if depth > _SHALLOW:
-            return False
-        children = value
-    else:
-        return kind is int and -(2**63) <= value < 2**63
-    for child in children:
-        if type(child) not in _LEAVES and not _is_plain(child, depth + 1):
-            return False
-    return True
 
 
 def _plain(value: Any, depth: int) -> Any:
