@@ -283,6 +283,8 @@ async def list_in_sql(db: AsyncSession, user_id: UUID) -> None:
     await service.delete("user-123")  # ty: ignore[missing-argument] - whose?
     await service.delete_older_than(month)  # ty: ignore[missing-argument] - everybody's has to be said
     await service.delete_older_than(30, user_id=None)  # ty: ignore[invalid-argument-type] - of what?
+    await service.get_one(session_id="user-123")  # ty: ignore[missing-attribute] - whose?
+    AgentSessionService(db, session_model=OwnMessage)  # ty: ignore[invalid-argument-type] - the other one
 
 
 class Own(DeclarativeBase):

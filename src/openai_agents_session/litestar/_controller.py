@@ -1,7 +1,7 @@
 """AgentController: the conversations of whoever is logged in."""
 
 # Litestar reads these annotations at run time, so they are not postponed.
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias
 
 from advanced_alchemy.exceptions import NotFoundError
 from agents import Agent
@@ -16,7 +16,7 @@ from litestar.openapi.spec import Example
 from litestar.params import FromQuery, QueryParameter, SkipValidation
 from litestar.response import ServerSentEvent
 from litestar.status_codes import HTTP_200_OK
-from msgspec import UNSET
+from msgspec import UNSET, convert
 from msgspec.structs import asdict
 
 from openai_agents_session.database import AgentSessionService, CursorError, DatabaseSession
@@ -43,8 +43,6 @@ from openai_agents_session.litestar._schemas import (
     PatchBody,
     SessionId,
 )
-
-_Read = TypeVar("_Read", ConversationRead, MessageRead)
 
 TheAgent: TypeAlias = NamedDependency[SkipValidation[Agent[Any]]]
 """msgspec would look into the dataclass that an agent is."""
@@ -195,7 +193,7 @@ class AgentController(Controller):
                 user_id, is_active=is_active, search=search
             )
         return ConversationPage(
-            items=[_read(ConversationRead, row) for row in found],
+            items=convert(found, list[ConversationRead], from_attributes=True),
             cursor=agent_session_service.cursor(found[-1]) if len(found) == limit else None,
             limit=limit,
             total=total,
@@ -222,7 +220,7 @@ class AgentController(Controller):
             rows = await agent_session_service.list_messages(
                 session_id, user_id=user_id, limit=limit, before=before
             )
-            return [_read(MessageRead, row) for row in rows]
+            return convert(rows, list[MessageRead], from_attributes=True)
 
     @patch(
         "/sessions/{session_id:str}",
@@ -249,7 +247,7 @@ class AgentController(Controller):
             row = await agent_session_service.update_metadata(
                 session_id, user_id=user_id, **changes
             )
-            return _read(ConversationRead, row)
+            return convert(row, ConversationRead, from_attributes=True)
 
     @delete(
         "/sessions/{session_id:str}",
@@ -265,7 +263,3 @@ class AgentController(Controller):
         """Delete a conversation with its messages."""
         with quietly(f"Deleting session {session_id!r}"):
             await agent_session_service.delete(session_id, user_id=user_id)
-
-
-def _read(kind: type[_Read], row: Any) -> _Read:
-    return kind(*(getattr(row, field) for field in kind.__struct_fields__))
