@@ -23,7 +23,6 @@ ACTIONS = {
     "check": "fail if the tables differ from the models",
 }
 
-
 EXAMPLES = "sqlite+aiosqlite:///app.db or postgresql+asyncpg://user@host:5432/app"
 
 
@@ -35,14 +34,14 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit("--url or the environment variable DATABASE_URL must name the database")
     try:
         _check(url)
-        run(options.action, url, getattr(options, "revision", None), options.user_table)
+        run(options.action, url, options.revision, options.user_table)
     # A driver that is not installed is none of SQLAlchemy's errors.
     except (CommandError, RuntimeError, SQLAlchemyError, OSError, ModuleNotFoundError) as error:
         sys.exit(f"{type(error).__name__}: {error}".partition("\n")[0])
 
 
 def _check(url: str) -> None:
-    """End the command for a URL that can be read and is of no use, and say what is right."""
+    """End the command for a URL that names no database to migrate, and say what does."""
     try:
         parsed = make_url(url)
     except ValueError:  # not repeated: it may quote a part of the password
@@ -51,8 +50,8 @@ def _check(url: str) -> None:
         sys.exit(f"{parsed.drivername} is no asynchronous driver; name one, as {EXAMPLES} do")
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         sys.exit(
-            "the database's URL names no file, and a database in memory would be gone when the "
-            f"command ends; name one, as in {EXAMPLES.partition(' or ')[0]}"
+            "the database's URL names no file, and a database in memory is gone when the command "
+            f"ends; a URL is like {EXAMPLES}"
         )
 
 
@@ -63,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest="action", required=True)
     for action, what in ACTIONS.items():
         one = actions.add_parser(action, help=what)
+        one.set_defaults(revision=None)
         one.add_argument("--url", help="such as sqlite+aiosqlite:///app.db; or DATABASE_URL")
         one.add_argument("--user-table", help="the application's own table of users")
         if action in ("upgrade", "downgrade"):

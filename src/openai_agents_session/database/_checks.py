@@ -1,4 +1,7 @@
-"""What arguments must be, and what is said when they are not."""
+"""Checks of arguments: each raises a TypeError for a wrong type, a ValueError for a wrong value.
+
+The messages say what is right, and quote nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,23 @@ if TYPE_CHECKING:
     from openai_agents_session.database.mixins import AgentSessionMixin
 
 UNSET: Any = object()
-"""Stands for an argument that was not passed, where None says something."""
+"""The default of arguments for which None has a meaning."""
 
 MAX_ROWS = 2**31 - 1
 """How many rows may be asked for; no conversation has so many."""
 
 MAX_POSITION = 2**63 - 1
-"""The last position that a column has room for."""
+"""The largest position that its column holds."""
 
-_LENGTHS = {"session_name": MAX_NAME, "agent_name": MAX_NAME}
+_MAX_LENGTHS = dict.fromkeys(("session_name", "agent_name", "search"), MAX_NAME)
 
 
 def checked_user_id(model: type[AgentSessionMixin], user_id: Any) -> Any:
-    """Return a user's key in the type of its column, or say what is wrong with it.
-
-    Raises:
-        TypeError: it has another type.
-        ValueError: it is a text that is no UUID.
-    """
+    """Return a user's key in the type of its column; a UUID may be given as text."""
     expected = tables_of(model)[0].c.user_id.type.python_type
     if isinstance(user_id, expected) and not isinstance(user_id, bool):
         return user_id
-    # Other libraries have UUIDs of their own, of the same name and with the same text.
+    # Drivers have UUID classes of their own, with this name and the same text.
     if expected is not UUID or not (isinstance(user_id, str) or type(user_id).__name__ == "UUID"):
         raise TypeError(
             f"user_id must be a {expected.__name__}, as {model.__name__}.user_id is, not "
@@ -45,67 +43,41 @@ def checked_user_id(model: type[AgentSessionMixin], user_id: Any) -> Any:
         raise ValueError("user_id must be a UUID") from None
 
 
-def checked_text(name: str, text: str | None, length: int | None = None) -> str | None:
-    """Return a text that every database can hold, or say what is wrong with it.
-
-    Raises:
-        TypeError: it is neither a text nor None.
-        ValueError: it is longer than ``length`` characters, or has a NUL or a lone surrogate.
-    """
+def checked_text(name: str, text: str | None) -> str | None:
+    """Return a text that is not too long and that every database can hold, or None."""
     if text is None:
         return None
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a str or None, not {type(text).__name__}")
-    if length is not None and len(text) > length:
-        raise ValueError(f"{name} must have {length} characters at most")
+    if name in _MAX_LENGTHS and len(text) > _MAX_LENGTHS[name]:
+        raise ValueError(f"{name} must have {_MAX_LENGTHS[name]} characters at most")
     if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
         raise ValueError(f"{name} must not have a NUL character or a lone surrogate")
     return text
 
 
+def checked_flag(is_active: bool) -> bool:
+    """Return ``is_active``, which is a bool."""
+    if is_active is None:
+        raise ValueError("is_active must be True or False; None clears what may be empty")
+    if not isinstance(is_active, bool):
+        raise TypeError(f"is_active must be a bool, not {type(is_active).__name__}")
+    return is_active
+
+
 def checked_metadata(**values: Any) -> dict[str, Any]:
-    """Return what was passed of a row's columns, or say what is wrong with it.
-
-    Args:
-        values: the names of columns, and what is to be in them or ``UNSET``.
-
-    Raises:
-        TypeError: an argument has the wrong type.
-        ValueError: ``is_active`` is None, or a text is too long or has a NUL or a lone
-            surrogate.
-    """
+    """Return the columns that are to change: those of which the value is not ``UNSET``."""
     return {
-        name: checked_flag(value)
-        if name == "is_active"
-        else checked_text(name, value, _LENGTHS.get(name))
+        name: checked_flag(value) if name == "is_active" else checked_text(name, value)
         for name, value in values.items()
         if value is not UNSET
     }
 
 
 def checked_number(name: str, number: int, most: int = MAX_ROWS) -> int:
-    """Return how many of something, or a position, or say what is wrong with it.
-
-    Raises:
-        TypeError: it is no integer.
-        ValueError: it is negative, or over ``most``.
-    """
+    """Return an integer that is neither negative nor over ``most``."""
     if not isinstance(number, int) or isinstance(number, bool):
         raise TypeError(f"{name} must be an int, not {type(number).__name__}")
     if not 0 <= number <= most:
         raise ValueError(f"{name} must be from 0 to {most}")
     return number
-
-
-def checked_flag(is_active: bool) -> bool:
-    """Return whether a conversation goes on, or say what is wrong with that.
-
-    Raises:
-        TypeError: it is no bool.
-        ValueError: it is None.
-    """
-    if is_active is None:
-        raise ValueError("is_active must be True or False; None clears what may be empty")
-    if not isinstance(is_active, bool):
-        raise TypeError(f"is_active must be a bool, not {type(is_active).__name__}")
-    return is_active

@@ -1,4 +1,4 @@
-"""Listing conversations: where a page ended, and names whatever the case of their letters."""
+"""Cursors of pages, and the search for names in upper or lower case."""
 
 from __future__ import annotations
 
@@ -19,67 +19,61 @@ if TYPE_CHECKING:
 
 
 class CursorError(ValueError):
-    """What was passed for a cursor is none that ``AgentSessionService.cursor`` gave."""
+    """The text was not returned by ``AgentSessionService.cursor``."""
 
 
 def cursor_of(conversation: AgentSessionMixin) -> str:
-    """Return when a conversation was last written to, and its key, as text without spaces."""
-    place = [conversation.updated_at.isoformat(), str(conversation.id)]
-    return urlsafe_b64encode(json.dumps(place).encode()).decode()
+    """Return the time of a conversation's last write and its key, as text for a URL."""
+    values = [conversation.updated_at.isoformat(), str(conversation.id)]
+    return urlsafe_b64encode(json.dumps(values).encode()).decode()
 
 
 def is_after(model: type[AgentSessionMixin], last: AgentSessionMixin | str) -> ColumnElement[bool]:
-    """Return the condition for what comes after a conversation, the last written to first.
-
-    Args:
-        model: what is listed.
-        last: the conversation, or its cursor.
+    """Return the condition for what follows a conversation, or its cursor, in a list.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: ``last`` is neither.
         CursorError: it is a text that is no cursor.
     """
     if isinstance(last, model):
         updated_at, key = last.updated_at, last.id
     elif isinstance(last, str):
-        updated_at, key = _place_of(last, model)
+        updated_at, key = _values_of(last, model)
     else:
         raise TypeError(f"after must be a {model.__name__} or a cursor, not {type(last).__name__}")
-    columns = model.updated_at, model.id
-    values = (literal(updated_at, model.updated_at.type), literal(key, model.id.type))
-    return tuple_(*columns) < tuple_(*values)
+    values = literal(updated_at, model.updated_at.type), literal(key, model.id.type)
+    return tuple_(model.updated_at, model.id) < tuple_(*values)
 
 
-def _place_of(cursor: str, model: type[AgentSessionMixin]) -> tuple[datetime, Any]:
+def _values_of(cursor: str, model: type[AgentSessionMixin]) -> tuple[datetime, Any]:
     try:
-        moment, key = json.loads(urlsafe_b64decode(cursor.encode()))
-        return datetime.fromisoformat(moment).astimezone(timezone.utc), model.id.type.python_type(
-            key
-        )
+        time, key = json.loads(urlsafe_b64decode(cursor.encode()))
+        updated_at = datetime.fromisoformat(time).astimezone(timezone.utc)
+        return updated_at, model.id.type.python_type(key)
     except (ValueError, TypeError, AttributeError, OverflowError):
         raise CursorError(
-            "after must be a cursor that AgentSessionService.cursor gave, or None"
+            "after must be a cursor that AgentSessionService.cursor returned, or None"
         ) from None
 
 
-def in_any_case(text: str) -> str:
-    """Return a regular expression for a text, whatever the case of its letters.
+def case_insensitive(text: str) -> str:
+    """Return a regular expression that finds a text in upper or lower case.
 
-    PostgreSQL and Python, which SQLAlchemy lets SQLite ask, read it alike.
+    LIKE, and the flags of regular expressions, know the cases of ASCII or of the database's
+    locale only. PostgreSQL and Python, which SQLAlchemy lets SQLite call, read this one alike.
     """
-    return "".join(map(_letter, text))
-
-
-def _letter(char: str) -> str:
-    same = _same_letters().get(char.casefold(), "")
-    return f"[{same}]" if len(same) > 1 else re.escape(char)
+    letters = (_same_letters().get(char.casefold(), "") for char in text)
+    return "".join(
+        f"[{same}]" if len(same) > 1 else re.escape(char)
+        for char, same in zip(text, letters, strict=True)
+    )
 
 
 @cache
 def _same_letters() -> dict[str, str]:
-    """Return the letters that differ by their case alone, by what they are folded to.
+    """Return the letters that differ only by their case, by what they are folded to.
 
-    It is what Unicode calls simple case folding, to one letter: Python has no table of it.
+    Unicode calls it simple case folding, of which Python has no table.
     """
     letters: defaultdict[str, str] = defaultdict(str)
     for char in map(chr, range(0x20000)):  # beyond, there are no letters with a case

@@ -1,4 +1,4 @@
-"""What makes two classes of an application the tables of its conversations.
+"""Mixins that make two classes of an application the tables of its conversations.
 
 They work on any declarative base and with any user model::
 
@@ -8,8 +8,8 @@ They work on any declarative base and with any user model::
 
     class SessionMessage(SessionMessageMixin, Base): ...
 
-The user model needs no change: it gets the relationship ``agent_sessions``. One that declares
-such a relationship itself is named by ``__user_back_populates__ = "agent_sessions"``.
+The user model needs no change: it gets the relationship ``agent_sessions``. If it declares that
+relationship itself, set ``__user_back_populates__ = "agent_sessions"``.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from openai_agents_session.database.types import MAX_NAME, MessageRole, SessionK
 
 
 class _Row(UUIDPrimaryKey, AuditColumns):
-    """A key, and when the row was made and changed."""
+    """The columns of both: a key, and when the row was made and changed."""
 
-    # Said here, since a base without advanced-alchemy's map of types would have another one
-    # than the migration makes.
+    # With its type, which is the migration's: a base without advanced-alchemy's map of types
+    # would choose another.
     id: Mapped[UUID] = mapped_column(
         GUID(length=16), default=uuid4, primary_key=True, sort_order=-100
     )

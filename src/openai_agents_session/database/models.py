@@ -1,7 +1,7 @@
 """The models as shipped: a minimal ``user_account``, its conversations, their messages.
 
-They have a registry and a metadata of their own, so an application's tables of the same
-names do not meet them. To put the tables on the application's base, see ``mixins``.
+They have a registry and a metadata of their own, apart from the application's tables of the same
+names. To have the tables on the application's base, see ``mixins``.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 class Base(CommonTableAttributes, UUIDPrimaryKey, AuditColumns, AsyncAttrs, DeclarativeBase):
-    """advanced-alchemy's UUID audit base, in all its parts but the registry.
+    """advanced-alchemy's UUID audit base, with a registry of its own.
 
-    A subclass of ``UUIDAuditBase`` shares the registry of names with the application, whose
-    own ``User`` would then be one of two.
+    ``UUIDAuditBase`` shares its registry with the application, in which ``User`` would then be
+    the name of two classes.
     """
 
     registry = create_registry()
 
 
 class User(Base):
-    """A user: a key to own conversations by, and nothing else."""
+    """A user: a key that conversations refer to, and nothing else."""
 
     __tablename__ = "user_account"
 

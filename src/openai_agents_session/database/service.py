@@ -23,12 +23,11 @@ from openai_agents_session.database._checks import (
     checked_user_id,
 )
 from openai_agents_session.database._driver import NUMBER, Transaction, Work
-from openai_agents_session.database._listing import cursor_of, in_any_case, is_after
+from openai_agents_session.database._listing import case_insensitive, cursor_of, is_after
 from openai_agents_session.database._session import DatabaseSession
 from openai_agents_session.database._statements import tables_of
 from openai_agents_session.database.mixins import AgentSessionMixin
 from openai_agents_session.database.models import AgentSession
-from openai_agents_session.database.types import MAX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -364,8 +363,8 @@ class AgentSessionService(Generic[ModelT]):
         conditions = [self._owned(user_id)]
         if is_active is not None:
             conditions.append(self._model.is_active == checked_flag(is_active))
-        if search := checked_text("search", search, MAX_NAME):
-            conditions.append(self._model.session_name.regexp_match(in_any_case(search)))
+        if search := checked_text("search", search):
+            conditions.append(self._model.session_name.regexp_match(case_insensitive(search)))
         return conditions
 
     async def _count(self, conditions: list[ColumnElement[bool]]) -> int:

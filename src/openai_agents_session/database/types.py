@@ -21,7 +21,7 @@ _ESCAPE, _NUL = "\x1a", "\x00"
 
 
 class MessageRole(str, Enum):
-    """Whose a message is."""
+    """Who a message is from."""
 
     USER = "user"
     ASSISTANT = "assistant"
