@@ -94,6 +94,12 @@ def test_a_repository_type_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("talks")
+async def test_the_repository_is_for_an_applications_own_queries(db: AsyncSession) -> None:
+    """It is advanced-alchemy's, and sees the conversations of all users."""
+    assert await AgentSessionRepository(session=db).count() == 4
+
+
+@pytest.mark.usefixtures("talks")
 async def test_a_page_is_newest_first(
     service: AgentSessionService, maker: async_sessionmaker, user_id: UUID
 ) -> None:

@@ -16,7 +16,7 @@ from litestar.exceptions import ImproperlyConfiguredException, NotAuthorizedExce
 from litestar.params import HeaderParameter, SkipValidation
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from openai_agents_session.database import AgentSessionService, Base
+from openai_agents_session.database import AgentSession, AgentSessionService, Base
 from openai_agents_session.litestar import AgentController, AgentSessionsPlugin, provide_user_id
 from tests.interpreters import run_python
 from tests.litestar.conftest import (
@@ -48,10 +48,16 @@ async def test_the_applications_own_engine_is_used(
     def handler(agent_session_service: NamedDependency[AgentSessionService]) -> bool:
         return agent_session_service._db_session.bind is engine
 
+    @get("/typed", sync_to_thread=False)
+    def typed(agent_session_service: NamedDependency[AgentSessionService[AgentSession]]) -> bool:
+        return agent_session_service._db_session.bind is engine
+
     app.register(handler)
+    app.register(typed)
     client = await client_of(app)
 
     assert (await client.get("/mine")).json() is True
+    assert (await client.get("/typed")).json() is True
 
 
 @get("/own")
