@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from openai_agents_session import DynamoDBSession, _session, _settle
-from openai_agents_session.dynamodb import _calls
+from openai_agents_session.dynamodb import _driver
 from tests.dynamodb import emulators
 from tests.dynamodb.emulators import create_client
 from tests.dynamodb.proxy import HANG, behind, delay_answer_until, from_the, on
@@ -158,7 +158,7 @@ async def test_cancelled_at_every_await(
 
     monkeypatch.setattr(_session, "settle", settle)
     if not carried:
-        monkeypatch.setattr(_calls, "is_carried", lambda: False)
+        monkeypatch.setattr(_driver, "is_carried", lambda: False)
     for number in range(MOST_STEPS):
         observed.append(DynamoDBSession(f"s-{number}", dynamodb_client, table, page_bytes=SMALLEST))
         observer = observed[-1]

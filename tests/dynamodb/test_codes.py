@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb._errors import REFUSED_FOR_NOW, UNKNOWN
+from openai_agents_session.dynamodb._driver import REFUSED_FOR_NOW, UNKNOWN
 from tests.dynamodb import emulators
 from tests.dynamodb.proxy import (
     LOSE_ANSWER,

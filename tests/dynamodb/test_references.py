@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb import _calls, _packing, remove_orphaned_pages
+from openai_agents_session.dynamodb import _driver, _packing, remove_orphaned_pages
 from openai_agents_session.dynamodb._head import PageRef, written
 from openai_agents_session.dynamodb._packing import (
     FOLDED_REFERENCES,
@@ -240,7 +240,7 @@ async def test_a_crash_before_any_request(
     name: str,
 ) -> None:
     """Each request of a write that folds is cut in turn: the old state or the new one is left."""
-    monkeypatch.setattr(_calls, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(_driver, "RETRY_SECONDS", 0.0)
     await crash_before_each_request(emulator.url, dynamodb_client, table, CASES[name])
 
 
@@ -371,7 +371,7 @@ async def test_orphans_are_looked_for_while_references_move(
 async def lay(store: Store, pages: int) -> None:
     """Make a conversation of so many pages as it was laid before; only its newest pages exist."""
     refs = [PageRef.new(4) for _ in range(pages)]
-    table = _calls.Table(store.client, store.table)
+    table = _driver.Table(store.client, store.table)
     newest = [(ref, Page(letters_of(at))) for at, ref in enumerate(refs[-20:])]
     await Pages(table, ID).put(newest, None)
     await store.put(

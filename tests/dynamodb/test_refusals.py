@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
 from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb import _calls
+from openai_agents_session.dynamodb import _driver, _item
 from tests.dynamodb import emulators
 from tests.dynamodb.emulators import create_client
 from tests.dynamodb.proxy import (
@@ -67,7 +67,7 @@ EVERY_OPERATION = frozenset({"GetItem", "BatchGetItem", "UpdateItem", "BatchWrit
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Go on sending again for longer: by chance, several faults come in a row."""
-    monkeypatch.setattr(_calls, "RETRY_SECONDS", 30.0)
+    monkeypatch.setattr(_driver, "RETRY_SECONDS", 30.0)
 
 
 @pytest.fixture(params=share_of(REFUSALS, THROTTLED[0], "InternalServerError after execution"))
@@ -207,3 +207,38 @@ async def test_a_connection_that_is_always_cut(
         assert await session.ping() is True
         assert await session.get_items() == []
     assert await pages_of(dynamodb_client, table) == {}
+
+
+async def pop_all(session: DynamoDBSession) -> None:
+    while await session.pop_item():
+        pass
+
+
+@pytest.mark.parametrize("meets", ["UpdateItem", "BatchGetItem"])
+async def test_who_always_comes_too_late_is_told_so(
+    dynamodb_client: Any, table: str, monkeypatch: pytest.MonkeyPatch, meets: str
+) -> None:
+    """Whether another writer is faster at the item or at a page, it is DynamoDB's error."""
+    monkeypatch.setattr(_item, "PATIENCE_SECONDS", 0.1)
+    session = DynamoDBSession("s", dynamodb_client, table, page_bytes=SMALLEST)
+    other = DynamoDBSession("s", dynamodb_client, table, page_bytes=SMALLEST)
+    await other.add_items(LARGE)
+    busy = False
+
+    async def replace_all(**_: Any) -> None:
+        nonlocal busy
+        if not busy:
+            busy = True
+            await other.replace_items(LARGE)
+            if meets == "BatchGetItem":
+                await other.pop_item()
+            busy = False
+
+    event = f"provide-client-params.dynamodb.{meets}"
+    dynamodb_client.meta.events.register(event, replace_all)
+    with pytest.raises(ClientError, match="Other writers were faster, again and again") as caught:
+        await pop_all(session)
+    dynamodb_client.meta.events.unregister(event, replace_all)
+
+    assert caught.value.response["Error"]["Code"] == "ConditionalCheckFailedException"
+    assert len(await session.get_items()) >= len(LARGE) - 1

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from openai_agents_session import _conversation
 from openai_agents_session._conversation import UnreadableError
-from openai_agents_session.dynamodb._calls import FAILED
+from openai_agents_session.dynamodb._driver import FAILED
 from openai_agents_session.dynamodb._head import (
     Attribute,
     Head,
@@ -46,7 +46,7 @@ from openai_agents_session.dynamodb._updates import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from openai_agents_session.dynamodb._calls import Table
+    from openai_agents_session.dynamodb._driver import Table
 
 DAY = 24 * 3600
 """Seconds by which a page outlives its session at least."""
@@ -232,7 +232,7 @@ class DynamoDBConversation:
         if None in pages:
             now = await self._item.read()
             if now.version != found.item.version:
-                raise SupersededError(now, LookupError("a page is gone"))
+                raise SupersededError(now)
         since = found.since
         for page in reversed(pages):
             if page is None or page.until < since:
@@ -332,7 +332,7 @@ class DynamoDBConversation:
         token = Token.after(0)
         answer = await self._item.update(token, beginning(token, getrandbits(48)))
         if answer is None:
-            raise SupersededError(await self._item.read(), LookupError("there is an item"))
+            raise SupersededError(await self._item.read())
         return Head.parse(answer["Attributes"])
 
     async def _write(

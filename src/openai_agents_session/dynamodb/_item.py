@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from openai_agents_session._errors import add_note
 from openai_agents_session._pauses import Pauses
-from openai_agents_session.dynamodb._calls import PATIENCE_SECONDS, ConditionFailedError
+from openai_agents_session.dynamodb._driver import ConditionFailedError
 from openai_agents_session.dynamodb._head import Attribute, Head, PageRef, Token
 from openai_agents_session.dynamodb._pages import Pages
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from openai_agents_session.dynamodb._calls import Table
+    from openai_agents_session.dynamodb._driver import Table
+
+
+PATIENCE_SECONDS = 600.0
+"""How long one operation goes on against other writers at most."""
 
 
 class SupersededError(Exception):
@@ -27,15 +30,13 @@ class SupersededError(Exception):
 
     Attributes:
         head: what the item says now.
-        error: the refusal.
         pending: whether the request may still be done: it was sent several times, and
             another copy of it, which is on its way, may be taken later.
     """
 
-    def __init__(self, head: Head, error: Exception, *, pending: bool = False) -> None:
-        super().__init__(str(error))
+    def __init__(self, head: Head, *, pending: bool = False) -> None:
+        super().__init__("another writer was faster")
         self.head = head
-        self.error = error
         self.pending = pending
 
 
@@ -93,14 +94,14 @@ class Item:
                 await attempt(head, token)
             except SupersededError as exc:
                 if pauses.elapsed > PATIENCE_SECONDS:
-                    raise exc.error from None
+                    raise self._refusal("Other writers were faster, again and again.") from exc
                 pending = pending or exc.pending
                 head = exc.head
                 # What the refusal told is good for an attempt at once, and old after a pause:
                 # beside a writer that never rests, it would be refused again and again.
                 if await pauses.wait():
                     head = await self.read()
-                    if pending and await self._was_done(head, token, exc.error):
+                    if pending and await self._was_done(head, token):
                         return token, pauses.elapsed
                 if token.stamp <= head.since and not pending:
                     token = Token.after(head.since)
@@ -138,18 +139,22 @@ class Item:
             head = await self._refused(refusal)
             if token in head.writes:
                 return None
-            if refusal.resent and await self._was_done(head, token, refusal.error):
+            if refusal.resent and await self._was_done(head, token):
                 return None
             await self.pages.discard(stored)
             pending = refusal.resent and (known is None or head.version == known.version)
-            raise SupersededError(head, refusal.error, pending=pending) from None
+            raise SupersededError(head, pending=pending) from refusal.error
 
     async def _refused(self, refusal: ConditionFailedError) -> Head:
         """Return the item that refused a write."""
         return self._parsed(refusal.item) if refusal.item else await self.read()
 
-    async def _was_done(self, head: Head, token: Token, error: Exception) -> bool:
-        """Whether an earlier attempt at the write was the one that counted."""
+    async def _was_done(self, head: Head, token: Token) -> bool:
+        """Return whether an earlier attempt at the write was the one that counted.
+
+        Raises:
+            botocore.exceptions.ClientError: it cannot be told any more.
+        """
         if token in head.writes:
             return True
         if token.stamp > head.since:
@@ -170,12 +175,13 @@ class Item:
             since = page.since
             if since < token.stamp:
                 return False
-        add_note(
-            error,
+        raise self._refusal(
             "The answer to a write was lost, and too much has happened since to tell whether the "
-            "write was done: read the conversation before you write again.",
+            "write was done: read the conversation before you write again."
         )
-        raise error
+
+    def _refusal(self, message: str) -> Exception:
+        return self._table.error("ConditionalCheckFailedException", "UpdateItem", message)
 
     def _parsed(self, attributes: dict[str, Attribute]) -> Head:
         if "page_of" in attributes:

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from openai_agents_session.dynamodb._calls import ConditionFailedError, Table
+from openai_agents_session.dynamodb._driver import ConditionFailedError, Table
 from openai_agents_session.dynamodb._head import NAME_LENGTH, Head, PageRef, getrandbits, moment
 from openai_agents_session.dynamodb._pages import Pages
 from openai_agents_session.dynamodb._updates import conditional, number

@@ -24,7 +24,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from openai_agents_session.dynamodb._calls import FAILED, ConditionFailedError
+from openai_agents_session.dynamodb._driver import FAILED, ConditionFailedError
 from openai_agents_session.dynamodb._head import (
     NAME_LENGTH,
     Attribute,
@@ -38,7 +38,7 @@ from openai_agents_session.dynamodb._packing import Page
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from openai_agents_session.dynamodb._calls import Table
+    from openai_agents_session.dynamodb._driver import Table
 
 MAX_KEY_BYTES = 2048
 """Of a partition key (AWS documentation, "Quotas in Amazon DynamoDB")."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from openai_agents_session._arguments import checked_ttl
 from openai_agents_session._session import BaseSession
-from openai_agents_session.dynamodb._calls import Table
 from openai_agents_session.dynamodb._conversation import DynamoDBConversation
+from openai_agents_session.dynamodb._driver import Table
 from openai_agents_session.dynamodb._packing import Room
 from openai_agents_session.dynamodb._pages import MAX_ID_BYTES
 

@@ -6,10 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from openai_agents_session.dynamodb._calls import Table
-from openai_agents_session.dynamodb._errors import code_of
+from openai_agents_session.dynamodb._driver import FAILED, Table, code_of
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -51,7 +48,7 @@ async def create_table_if_not_exists(
         return
     try:
         await _enable_ttl(table)
-    except ClientError as exc:
+    except FAILED as exc:
         if code_of(exc) != "UnknownOperationException":
             raise
         _logger.warning(
@@ -78,7 +75,7 @@ async def _described(table: Table) -> dict[str, Any]:
     """Return the description of the table; ``{}`` where there is none."""
     try:
         answer = await table.call("describe_table")
-    except ClientError as exc:
+    except FAILED as exc:
         if code_of(exc) != "ResourceNotFoundException":
             raise
         return {}
@@ -95,7 +92,7 @@ async def _created(table: Table) -> dict[str, Any]:
             KeySchema=[{"AttributeName": KEY, "KeyType": "HASH"}],
             BillingMode="PAY_PER_REQUEST",
         )
-    except ClientError as exc:
+    except FAILED as exc:
         if code_of(exc) != "ResourceInUseException":
             raise
         return {}
@@ -118,7 +115,7 @@ def _check_key(name: str, description: dict[str, Any]) -> None:
 
 
 async def _enable_ttl(table: Table) -> None:
-    refusal: ClientError | None = None
+    refusal: BaseException | None = None
     while True:
         ttl = (await table.call("describe_time_to_live"))["TimeToLiveDescription"]
         status, attribute = ttl["TimeToLiveStatus"], ttl.get("AttributeName")
@@ -139,7 +136,7 @@ async def _enable_ttl(table: Table) -> None:
                 "update_time_to_live",
                 TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
             )
-        except ClientError as exc:
+        except FAILED as exc:
             # Another process may have been first. Whether it did the same, the next look says.
             refusal = exc
         else:
