@@ -37,13 +37,11 @@ class ScriptSupport:
     """What is known of scripts on a server, for all sessions on one client.
 
     Attributes:
-        refused_until: when to try scripts again that the server has refused.
-        warned: whether that was logged.
+        refused_until: when to try scripts again; 0 unless the server has refused them.
         loaded: the scripts that the server was sent; it has them unless it was restarted.
     """
 
     refused_until: float = 0.0
-    warned: bool = False
     loaded: set[Any] = field(default_factory=set)
 
 
@@ -270,7 +268,4 @@ def _close_at_once(connections: Iterable[Any]) -> None:
             with suppress(RuntimeError):  # the event loop is closed
                 writer.close()
             # What the event loop would have called next (asyncio's own transports have it).
-            getattr(writer.transport, "_call_connection_lost", _nothing)(None)
-
-
-def _nothing(_: None) -> None: ...
+            getattr(writer.transport, "_call_connection_lost", lambda _: None)(None)

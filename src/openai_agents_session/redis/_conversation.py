@@ -16,12 +16,12 @@ from __future__ import annotations
 import logging
 import time
 from binascii import b2a_base64
-from functools import cache
+from functools import cache, partial
 from hashlib import sha1
 from importlib.resources import files
 from itertools import count
 from os import urandom
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from redis.crc import key_slot
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from openai_agents_session.redis._clients import Clients
     from openai_agents_session.redis._driver import Command
+
+    _Unscripted: TypeAlias = Callable[[Operation], Awaitable[Any]]
 
 _T = TypeVar("_T")
 
@@ -59,8 +61,8 @@ class _Script:
         self.digest = sha1(self.text).hexdigest()  # noqa: S324 - the digest that EVALSHA takes
 
 
-_APPEND, _CLEAR, _POP = _Script("append"), _Script("clear"), _Script("pop")
-_REPLACE, _RESTORE, _SWAP = _Script("replace"), _Script("restore"), _Script("swap")
+_APPEND, _POP, _REPLACE = _Script("append"), _Script("pop"), _Script("replace")
+_RESTORE, _SWAP = _Script("restore"), _Script("swap")
 
 
 class RedisConversation:
@@ -88,61 +90,31 @@ class RedisConversation:
 
     async def append(self, records: Sequence[bytes]) -> None:
         """Add records to the end."""
-
-        async def unscripted(operation: Operation) -> None:
-            await self._push(operation, *records)
-
-        await self._write(_APPEND, *records, unscripted=unscripted)
-
-    async def clear(self) -> None:
-        """Delete the list."""
-        await self._write(_CLEAR, unscripted=self._empty)
+        await self._write(_APPEND, *records, unscripted=self._push(records))
 
     async def pop(self, parse: Callable[[bytes | str], _T | None]) -> _T | None:
         """Remove the newest record; the script takes it if it looks like a JSON object."""
         token = self._new_token()
-
-        async def unscripted(_: Operation) -> int:
-            return 0
-
-        record = await self._write(_POP, token=token, unscripted=unscripted)
+        record = await self._write(_POP, token=token, unscripted=self._leave)
         if record is None:
             return None
-        if record == 0:  # nothing was removed: only the client can tell what it is
+        if record == 0:  # it is still there: only the client can tell whether it can be read
             raise UnreadableError
         item = parse(record)
         if item is None:
-
-            async def put_back(operation: Operation) -> None:
-                await self._push(operation, record)
-
             # Should the process end before, what is lost is a record that nobody can read.
-            await self._write(_RESTORE, record, token=token, unscripted=put_back)
+            await self._write(_RESTORE, record, token=token, unscripted=self._push([record]))
             raise UnreadableError
         return item
 
     async def remove(self, found: Found, index: int) -> bool:
         """Remove one record: put those after it in the place of it and them."""
-        newest: Any = found.records[index:]
-
-        async def unscripted(operation: Operation) -> bool:
-            try:
-                return await self._swap(operation, [], newest, newest[1:])
-            except OutOfMemoryError:
-                return await self._remove(operation, newest[0])
-
-        arguments = (0, len(newest), *newest, *newest[1:])
-        return await self._write(_SWAP, *arguments, unscripted=unscripted) == 1
+        after: Any = found.records[index + 1 :]
+        return await self.swap(found, index, after)
 
     async def replace(self, records: Sequence[bytes]) -> None:
         """Put records in the place of all."""
-
-        async def unscripted(operation: Operation) -> None:
-            if records:
-                await self._transact(operation, *self._replacement(records), *self._expiry)
-            else:
-                await self._empty(operation)
-
+        unscripted = self._transaction(*self._replacement(records))
         await self._write(_REPLACE, *records, unscripted=unscripted)
 
     async def swap(
@@ -151,12 +123,13 @@ class RedisConversation:
         """Put records in the place of the newest, and drop the oldest, if all are unchanged."""
         oldest: Any = found.records[:drop]
         newest: Any = found.records[start:]
-
-        async def unscripted(operation: Operation) -> bool:
-            return await self._swap(operation, oldest, newest, records)
-
         arguments = (len(oldest), len(newest), *oldest, *newest, *records)
+        unscripted = partial(self._swap, oldest, newest, records)
         return await self._write(_SWAP, *arguments, unscripted=unscripted) == 1
+
+    async def clear(self) -> None:
+        """Delete the list."""
+        await self.replace(())
 
     async def ping(self) -> bool:
         """Return whether the server that holds the list answers."""
@@ -168,7 +141,7 @@ class RedisConversation:
         self,
         script: _Script,
         *arguments: int | bytes,
-        unscripted: Callable[[Operation], Awaitable[Any]],
+        unscripted: _Unscripted,
         token: bytes = b"",
     ) -> Any:
         """Run a script, or do the same without where the server refuses scripts."""
@@ -188,15 +161,14 @@ class RedisConversation:
                 raise
         else:
             scripts.loaded.add(script)
-            scripts.warned = False
+            scripts.refused_until = 0.0
             return answer
-        scripts.refused_until = time.monotonic() + SCRIPTS_AGAIN_SECONDS
-        if not scripts.warned:
-            scripts.warned = True
+        if not scripts.refused_until:
             _logger.warning(
                 "The Redis server refuses scripts (EVAL): writes use MULTI/EXEC instead, and "
                 "an answer that is lost may double or lose a write."
             )
+        scripts.refused_until = time.monotonic() + SCRIPTS_AGAIN_SECONDS
         return await unscripted(operation)
 
     def _new_token(self) -> bytes:
@@ -204,53 +176,54 @@ class RedisConversation:
 
     # ----------------------------------------------------------------- without scripts
 
-    async def _transact(
-        self, operation: Operation, *commands: Command, alone: bool = False
-    ) -> list[Any] | None:
+    def _transaction(self, *commands: Command) -> _Unscripted:
         """Write whatever there is; ``LLEN`` refuses a key of another type before that."""
-        length = ("LLEN", self._key)
-        return await operation.transact(self._key, length, lambda _: commands, alone=alone)
+        length, alone = ("LLEN", self._key), len(commands) == 1
+        return lambda operation: operation.transact(
+            self._key, length, lambda _: commands, alone=alone
+        )
+
+    def _push(self, records: Sequence[bytes]) -> _Unscripted:
+        return self._transaction(("RPUSH", self._key, *records), *self._expiry)
 
     def _replacement(self, records: Sequence[bytes]) -> list[Command]:
-        """The commands that leave these records alone in the list, and its expiry as it is."""
-        return [("RPUSH", self._key, *records), ("LTRIM", self._key, -len(records), -1)]
+        if not records:
+            return [("LTRIM", self._key, 1, 0)]
+        # Trimming, not deleting, keeps an expiry that something else has set.
+        trim = ("LTRIM", self._key, -len(records), -1)
+        return [("RPUSH", self._key, *records), trim, *self._expiry]
 
-    async def _push(self, operation: Operation, *records: bytes) -> None:
-        push = ("RPUSH", self._key, *records)
-        await self._transact(operation, push, *self._expiry, alone=not self._expiry)
-
-    async def _empty(self, operation: Operation) -> None:
-        await self._transact(operation, ("LTRIM", self._key, 1, 0), alone=True)
+    async def _leave(self, _: Operation) -> int:
+        """Answer as ``pop.lua`` does where only the client can tell."""
+        return 0
 
     async def _swap(
         self,
-        operation: Operation,
         oldest: Sequence[bytes],
         newest: Sequence[bytes],
         records: Sequence[bytes],
+        operation: Operation,
     ) -> bool:
         def plan(found: list[bytes]) -> list[Command] | None:
             end = len(found) - len(newest)
             if end < len(oldest) or found[: len(oldest)] != [*oldest] or found[end:] != [*newest]:
                 return None
-            if end == len(oldest) and records:
-                return [*self._replacement(records), *self._expiry]
             if end == len(oldest):
-                return [("LTRIM", self._key, 1, 0)]
+                return self._replacement(records)
             pushing = [("RPUSH", self._key, *records)] if records else []
             return [("LTRIM", self._key, len(oldest), end - 1), *pushing, *self._expiry]
 
         everything = ("LRANGE", self._key, 0, -1)
-        return await operation.transact(self._key, everything, plan) is not None
-
-    async def _remove(self, operation: Operation, record: bytes) -> bool:
-        """Remove a record on a full server, which takes no transaction that would free memory."""
-        removal = ("LREM", self._key, -1, record)
-        if await self._transact(operation, removal, alone=True) == [0]:
-            return False
-        for expiry in self._expiry:
-            await self._transact(operation, expiry, alone=True)
-        return True
+        try:
+            return await operation.transact(self._key, everything, plan) is not None
+        except OutOfMemoryError:
+            if oldest or [*records] != [*newest[1:]]:
+                raise
+        # A full server takes no transaction, not even one that removes a record.
+        removed = await self._transaction(("LREM", self._key, -1, newest[0]))(operation)
+        for expiry in self._expiry if removed == [1] else ():
+            await self._transaction(expiry)(operation)
+        return removed == [1]
 
 
 def _scripts_refused(error: ResponseError) -> bool:

@@ -65,21 +65,21 @@ _UNDECODED = {NEVER_DECODE: True}  # one record that is not UTF-8 would fail the
 # Both are ConnectionErrors in redis-py.
 _LOGIN = (AuthenticationError, AuthorizationError)
 
-# What is caught of redis-py. A cluster's client closes its connections when the slots have
-# moved, also those that other tasks are using, and these trip over that: AttributeError.
-_FAILURES = (RedisError, RedisClusterException, AttributeError)
-
-# Nothing was executed, for as long as the cluster moves the slot. redis-py follows MOVED,
-# ASK and TRYAGAIN sixteen times, and then says that its "TTL" is exhausted.
+# Nothing was executed: another writer was faster, or a cluster moves the slot. redis-py follows
+# MOVED, ASK and TRYAGAIN sixteen times, and then says that its "TTL" is exhausted.
 _MOVING = (ClusterError, TryAgainError, WatchError)
 
-# The connection broke, and a token tells what became of the command; or nothing was executed.
-_PASSING = (ConnectionError, TimeoutError, ClusterDownError, RedisClusterException)
-
-# Nothing was executed either. Redis before 7 puts the code of a script's error behind "-",
-# in the middle of its text, and redis-py has no class for all of them.
-_DEMOTED = (ReadOnlyError, MasterDownError)
+# Nothing was executed either. redis-py has no class for all of these codes, and Redis before 7
+# puts the code of a script's error behind "-", in the middle of its text.
+_CODES = {
+    ClusterDownError: "CLUSTERDOWN",
+    MasterDownError: "MASTERDOWN",
+    ReadOnlyError: "READONLY",
+}
 _CODE = re.compile(r"(?:^|[ :]-)(BUSY|MASTERDOWN|NOREPLICAS|READONLY|TRYAGAIN|CLUSTERDOWN) ")
+
+# The connection broke, and a token tells what became of the command; or nothing was executed.
+_BROKEN = (ConnectionError, TimeoutError, RedisClusterException)
 
 
 async def answers(clients: Clients, *command: Any) -> bool:
@@ -88,20 +88,18 @@ async def answers(clients: Clients, *command: Any) -> bool:
     Raises:
         redis.exceptions.RedisError: it answers with an error, such as a refused login.
     """
-    failure = await _failure(clients, command)
-    if isinstance(failure, ConnectionError):  # perhaps of one that was closed while it was idle
-        failure = await _failure(clients, command)
-    return failure is None
 
+    async def failure() -> Exception | None:
+        try:
+            await clients.current().execute_command(*command, **_UNDECODED)
+        except (ConnectionError, TimeoutError) as exc:
+            if isinstance(exc, _LOGIN):
+                raise
+            return exc
+        return None
 
-async def _failure(clients: Clients, command: Command) -> Exception | None:
-    try:
-        await clients.current().execute_command(*command, **_UNDECODED)
-    except _LOGIN:
-        raise
-    except (ConnectionError, TimeoutError) as exc:
-        return exc
-    return None
+    first = await failure()  # perhaps of a connection that was closed while it was idle
+    return not first or (isinstance(first, ConnectionError) and not await failure())
 
 
 class Operation:
@@ -128,13 +126,22 @@ class Operation:
         Args:
             command: a read, or a write that does nothing when it comes again.
         """
-        sending = self._in_time(self._resent(command))
-        # Up to Python 3.11, redis-py's asyncio.wait_for returns as if nothing had been when a
-        # cancellation meets a result. 3.11 counts cancellations, so that none is lost. 3.10 does
-        # not, and there a command has a task of its own.
-        if sys.version_info < (3, 11) and not is_carried():
-            return await settle(sending)
-        return await sending
+
+        def attempt(client: Client) -> Awaitable[Any]:
+            return client.execute_command(*command, **_UNDECODED)
+
+        async def attempts() -> Any:
+            try:
+                return await self._attempts(attempt)
+            except asyncio.CancelledError:
+                if self._is_late or not is_carried():
+                    raise
+            # The answer to a write is lost, which is to be carried to its outcome.
+            return await self._attempts(attempt)
+
+        if sys.version_info < (3, 11) and not is_carried():  # see _cancellations
+            return await settle(self._in_time(attempts()))
+        return await self._in_time(attempts())
 
     async def transact(
         self,
@@ -208,22 +215,9 @@ class Operation:
                 raise
             if task and sys.version_info >= (3, 11):
                 task.uncancel()
-            raise _out_of_patience() from None
         finally:
             patience.cancel()
-
-    async def _resent(self, command: Command) -> Any:
-        """Send a command; once more if that is cancelled in a write that is to be carried on."""
-
-        def attempt(client: Client) -> Awaitable[Any]:
-            return client.execute_command(*command, **_UNDECODED)
-
-        try:
-            return await self._attempts(attempt)
-        except asyncio.CancelledError:
-            if self._is_late or not is_carried():
-                raise
-        return await self._attempts(attempt)
+        raise TimeoutError(f"Redis gave no answer for {PATIENCE_SECONDS:.0f} seconds")
 
     async def _attempts(
         self,
@@ -245,10 +239,17 @@ class Operation:
             error: Exception | None = None
             try:
                 answer = await attempt(client)
-            except _FAILURES as exc:
-                error = _told(client, exc)
-            if _cancellations(task) > cancellations:  # redis-py went on as if there were none
-                raise asyncio.CancelledError
+            except (RedisError, RedisClusterException) as exc:
+                error = exc
+            except AttributeError as exc:
+                # A cluster's client closes its connections when the slots have moved, also
+                # those that other tasks are using, and these trip over that.
+                if not isinstance(client, RedisCluster):
+                    raise
+                error = ConnectionError("redis-py closed the connection while it was used")
+                error.__cause__ = exc
+            if _cancellations(task) > cancellations:
+                break
             if error is None:
                 return answer
             if not isinstance(error, ResponseError) and not may_resend():
@@ -262,22 +263,17 @@ class Operation:
                 await _leave_demoted(client, error)
             pauses = pauses or Pauses(0.02, 0.4)  # at once after the first loss
             await pauses.wait()
-        raise _out_of_patience()
+        raise asyncio.CancelledError
 
 
-def _out_of_patience() -> TimeoutError:
-    return TimeoutError(f"Redis gave no answer for {PATIENCE_SECONDS:.0f} seconds")
+def _cancellations(task: asyncio.Task[Any] | None) -> int:
+    """Return how often a task was cancelled, as far as Python counts that.
 
-
-def _told(client: Client, failure: Exception) -> Exception:
-    """Return what is to be told of a failure; see ``_FAILURES``."""
-    if not isinstance(failure, AttributeError):
-        return failure
-    if not isinstance(client, RedisCluster):
-        raise failure
-    error = ConnectionError("redis-py closed the connection while it was used")
-    error.__cause__ = failure
-    return error
+    Up to Python 3.11, redis-py's ``asyncio.wait_for`` returns as if nothing had been when a
+    cancellation meets a result. 3.11 counts cancellations, so that none is lost. 3.10 does not,
+    and there a command has a task of its own.
+    """
+    return task.cancelling() if task and sys.version_info >= (3, 11) else 0
 
 
 def is_passing(error: Exception) -> bool:
@@ -285,12 +281,16 @@ def is_passing(error: Exception) -> bool:
     # A cluster that cannot be connected to is told of with its reason as the cause.
     if isinstance(error, _LOGIN) or isinstance(error.__cause__, _LOGIN):
         return False
-    return isinstance(error, (*_PASSING, *_MOVING, *_DEMOTED)) or _code(error) is not None
+    return isinstance(error, _BROKEN) or _is_moving(error) or _code(error) is not None
 
 
 def _is_moving(error: Exception) -> bool:
-    down = isinstance(error, ClusterDownError) or _code(error) == "CLUSTERDOWN"
-    return not down and (isinstance(error, _MOVING) or _code(error) == "TRYAGAIN")
+    return type(error) in _MOVING or _code(error) == "TRYAGAIN"
+
+
+def _code(error: Exception) -> str | None:
+    found = _CODE.search(str(error)) if isinstance(error, ResponseError) else None
+    return found[1] if found else _CODES.get(type(error))
 
 
 async def _leave_demoted(client: Client, error: Exception) -> None:
@@ -298,20 +298,10 @@ async def _leave_demoted(client: Client, error: Exception) -> None:
 
     Behind an address that stays, a new connection leads to the new primary.
     """
-    demoted = isinstance(error, _DEMOTED) or _code(error) in ("READONLY", "MASTERDOWN")
-    if demoted and not isinstance(client, RedisCluster):
+    if _code(error) in ("READONLY", "MASTERDOWN") and not isinstance(client, RedisCluster):
         if client.connection is not None:  # of a single_connection_client
             await client.connection.disconnect()
         await client.connection_pool.disconnect(inuse_connections=False)
-
-
-def _code(error: Exception) -> str | None:
-    found = _CODE.search(str(error)) if isinstance(error, ResponseError) else None
-    return found and found[1]
-
-
-def _cancellations(task: asyncio.Task[Any] | None) -> int:
-    return task.cancelling() if task and sys.version_info >= (3, 11) else 0
 
 
 @asynccontextmanager

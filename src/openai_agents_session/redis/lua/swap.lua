@@ -28,7 +28,6 @@ end
 if not (as_read(0, oldest) and as_read(oldest + kept, newest)) then
   return 0
 end
-local expiry = redis.call('PTTL', list)
 -- As in append.lua. RPUSH makes a list of the token, so that is trimmed away. LTRIM leads:
 -- this is also how an item is popped, which a full server is to allow.
 redis.call('LTRIM', token, 1, 0)
@@ -39,21 +38,18 @@ if argument <= #ARGV then
 end
 if ttl ~= '0' then
   redis.call('EXPIRE', token, ttl)
-elseif expiry > 0 then
-  redis.call('PEXPIRE', token, expiry)
 end
 if kept > 0 then
   redis.call('LTRIM', list, oldest, oldest + kept - 1)
-else
-  redis.call('LTRIM', list, 1, 0) -- with its expiry, which may be something else's
 end
 for first = argument, #ARGV, 4000 do
   redis.call('RPUSH', list, unpack(ARGV, first, math.min(first + 3999, #ARGV)))
 end
+if kept == 0 then -- only now, or an expiry that something else has set would go with the list
+  redis.call('LTRIM', list, oldest + newest, -1)
+end
 if ttl ~= '0' then
   redis.call('EXPIRE', list, ttl)
-elseif expiry > 0 then
-  redis.call('PEXPIRE', list, expiry)
 end
 redis.call('SET', token, '', 'EX', token_seconds)
 return 1
