@@ -27,11 +27,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Text, bindparam, case, cast, func, select, update
+from sqlalchemy import Connection, Text, cast, func, select, text, update
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.pool import StaticPool
-from sqlalchemy.types import UserDefinedType
 
 from openai_agents_session._errors import add_note
 from openai_agents_session._pauses import RETRY_SECONDS, Pauses
@@ -55,24 +54,12 @@ _locks: WeakKeyDictionary[Any, WeakKeyDictionary[Any, asyncio.Lock]] = WeakKeyDi
 """One for each AsyncSession, and for each pool with a single connection; in each event loop."""
 
 
-class _Xid8(UserDefinedType[Any]):
-    """PostgreSQL's type of a transaction's number."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        """Return its name."""
-        return "xid8"
-
-
 NUMBER: ColumnElement[str] = cast(func.pg_current_xact_id(), Text)
 """For statements that write: the number of their transaction."""
 
-_STATUS = select(
-    case(
-        (func.pg_is_in_recovery(), "in recovery"),  # a replica, which may know less
-        else_=func.pg_xact_status(cast(bindparam("number", type_=Text()), _Xid8())),
-    )
+_STATUS = text(  # a replica may know less
+    "SELECT CASE WHEN pg_is_in_recovery() THEN 'in recovery'"
+    " ELSE pg_xact_status(CAST(CAST(:number AS text) AS xid8)) END"
 )
 
 

@@ -82,7 +82,7 @@ class Statements:
     """
 
     def __init__(self, sessions: Table, messages: Table, dialect: str) -> None:
-        self._sessions, self._messages, self._dialect = sessions, messages, dialect
+        self._sessions = sessions
         s, m = sessions.c, messages.c
         # Read as it is stored: drivers would parse JSON on their own, not all of it without a
         # loss. SQLite keeps it as text, which need not be UTF-8 if another program wrote it,
