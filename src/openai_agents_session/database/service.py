@@ -80,7 +80,7 @@ class AgentSessionService(Generic[ModelT]):
         self._work = Work(db_session, self._model)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse what would be ignored: up to 0.2.0 a subclass chose the model in this way."""
+        """Refuse a ``repository_type``, by which subclasses used to choose the model."""
         super().__init_subclass__(**kwargs)
         if hasattr(cls, "repository_type"):
             raise TypeError(
