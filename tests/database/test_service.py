@@ -124,6 +124,9 @@ async def test_pages_go_on_where_they_ended(
         old = AgentSession.session_id.in_(names[:10])
         long_ago = datetime(2020, 1, 1, tzinfo=timezone.utc)
         await db.execute(update(AgentSession).where(old).values(updated_at=long_ago))
+        # The keys of one millisecond are in no order that the names could be expected to have.
+        by_age = select(AgentSession.session_id).order_by(AgentSession.updated_at, AgentSession.id)
+        names = list(await db.scalars(by_age))
     shown: list[str] = []
     after: AgentSession | str | None = None
     for turn in range(6):
