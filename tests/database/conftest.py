@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 
+from openai_agents_session import DatabaseSession
 from openai_agents_session.database import Base, User
 from tests.database.postgres import PostgresServer, find_binaries
 
@@ -128,3 +134,16 @@ async def user_id(maker: async_sessionmaker) -> UUID:
 async def stranger_id(maker: async_sessionmaker) -> UUID:
     """The key of another user."""
     return await new_user(maker)
+
+
+@pytest.fixture
+def session(maker: async_sessionmaker, user_id: UUID) -> DatabaseSession:
+    """A session that opens its own transactions."""
+    return DatabaseSession("s", user_id, maker)
+
+
+@pytest.fixture
+async def db(maker: async_sessionmaker) -> AsyncIterator[AsyncSession]:
+    """The caller's own session."""
+    async with maker() as db:
+        yield db
