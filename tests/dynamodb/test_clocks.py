@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb import _head
+from openai_agents_session.dynamodb import _state
 from tests.dynamodb import emulators
 from tests.dynamodb.proxy import behind, lose_answer_at, on
 from tests.dynamodb.store import ID
@@ -37,8 +37,8 @@ def wrong_clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     @contextmanager
     def wrong(seconds: float) -> Generator[None]:
         with monkeypatch.context() as patch:
-            patch.setattr(_head.time, "time", lambda: right() + seconds)
-            patch.setattr(_head.time, "time_ns", lambda: right_ns() + int(seconds * 10**9))
+            patch.setattr(_state.time, "time", lambda: right() + seconds)
+            patch.setattr(_state.time, "time_ns", lambda: right_ns() + int(seconds * 10**9))
             yield
 
     return wrong

@@ -184,7 +184,7 @@ async def test_objects_within_give_nothing_away(store: Store) -> None:
     await session.get_items()
 
     inner: Any = session._conversation
-    assert inner._item.seen is not None
+    assert inner._item.last_seen is not None
     assert SECRET not in repr(vars(session)) + repr(vars(inner)) + repr(vars(inner._item))
 
 

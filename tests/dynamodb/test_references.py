@@ -9,14 +9,14 @@ import pytest
 
 from openai_agents_session import DynamoDBSession
 from openai_agents_session.dynamodb import _driver, _packing, remove_orphaned_pages
-from openai_agents_session.dynamodb._head import PageRef, written
 from openai_agents_session.dynamodb._packing import (
     FOLDED_REFERENCES,
     KEPT_REFERENCES,
     Page,
-    fold,
+    group_references,
 )
 from openai_agents_session.dynamodb._pages import Pages
+from openai_agents_session.dynamodb._state import PageRef, references_value
 from tests.benchmarks.dynamodb_driver import Meter
 from tests.dynamodb import emulators
 from tests.dynamodb.proxy import behind, delay_until, lose_answer_at, on
@@ -71,29 +71,29 @@ async def levels(store: Store) -> list[int]:
 def test_few_references_are_left(count: int) -> None:
     """However many references there are, few of each level are left, and none is lost."""
     refs = tuple(PageRef.new(number % 7) for number in range(count))
-    left, pages = fold(refs)
+    left, pages = group_references(refs)
     by_name = {ref.name: page.refs for ref, page in pages}
 
-    def beneath(ref: PageRef) -> list[PageRef]:
+    def nested(ref: PageRef) -> list[PageRef]:
         if not ref.level:
             return [ref]
-        inside = [each for below in by_name.pop(ref.name) for each in beneath(below)]
+        inside = [each for below in by_name.pop(ref.name) for each in nested(below)]
         assert sum(each.count for each in inside) == ref.count
         return inside
 
     for level in range(5):
         assert sum(ref.level == level for ref in left) <= MOST
     assert left[max(0, len(left) - KEPT_REFERENCES) :] == refs[max(0, count - KEPT_REFERENCES) :]
-    assert [each for ref in left for each in beneath(ref)] == [*refs]
+    assert [each for ref in left for each in nested(ref)] == [*refs]
     assert by_name == {}
-    assert fold(left) == (left, [])
+    assert group_references(left) == (left, [])
 
 
 def test_references_out_of_order_are_folded_too() -> None:
     """A reference to a page that was lost stands among those of another level, and is kept."""
     lost = PageRef.new(5)
     refs = (PageRef.new(9, 1), lost, *(PageRef.new(9, 1) for _ in range(MOST)), PageRef.new(1))
-    left, pages = fold(refs)
+    left, pages = group_references(refs)
 
     assert [ref.level for ref in left[:1]] == [2]
     assert lost in pages[0][1].refs
@@ -376,7 +376,7 @@ async def lay(store: Store, pages: int) -> None:
     await Pages(table, ID).put(newest, None)
     await store.put(
         items={"L": []},
-        pages=written(refs),
+        pages=references_value(refs),
         version={"N": "7"},
         count={"N": str(4 * pages)},
         bytes={"N": "0"},

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb import _head, _updates
+from openai_agents_session.dynamodb import _state, _updates
 from tests.dynamodb import emulators
 from tests.dynamodb.proxy import behind, lose_answer_at, on
 from tests.dynamodb.writer import SMALLEST, batch_of, batches_of, item, pages_of
@@ -75,16 +75,16 @@ def neighbour(dynamodb_client: Any, table: str) -> DynamoDBSession:
 @pytest.fixture
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens are dropped after a handful of writes, and not a thousand."""
-    monkeypatch.setattr(_head, "REMEMBERED_WRITES", 4)
-    monkeypatch.setattr(_head, "STALE_WRITES", 2)
+    monkeypatch.setattr(_state, "REMEMBERED_WRITES", 4)
+    monkeypatch.setattr(_state, "STALE_WRITES", 2)
 
 
 @pytest.fixture
 def short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens are dropped at once, by their age."""
-    monkeypatch.setattr(_head, "NEWEST_WRITES", 1)
-    monkeypatch.setattr(_head, "REMEMBERED_SECONDS", -2 * _head.WRONG_CLOCK_SECONDS)
-    monkeypatch.setattr(_head, "STALE_WRITES", 0)
+    monkeypatch.setattr(_state, "NEWEST_WRITES", 1)
+    monkeypatch.setattr(_state, "REMEMBERED_SECONDS", -2 * _state.WRONG_CLOCK_SECONDS)
+    monkeypatch.setattr(_state, "STALE_WRITES", 0)
 
 
 def assert_doubt(result: Held) -> None:
@@ -235,7 +235,7 @@ async def test_a_seal_that_is_older_than_what_it_seals(
     before = batches_of("old", range(3), padding=PADDING)[:8]
     with monkeypatch.context() as ahead:
         now = time.time_ns()
-        ahead.setattr(_head.time, "time_ns", lambda: now + 60 * 10**9)
+        ahead.setattr(_state.time, "time_ns", lambda: now + 60 * 10**9)
         await neighbour.add_items(before)
     held_batch = batch_of("held", 0, padding=PADDING)
 
@@ -253,8 +253,8 @@ async def test_tokens_are_dropped_by_those_who_never_read(
     dynamodb_client: Any, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An object that only appends does not let the tokens grow without end."""
-    monkeypatch.setattr(_head, "REMEMBERED_WRITES", 16)
-    monkeypatch.setattr(_updates, "MOST_WRITES", 20)
+    monkeypatch.setattr(_state, "REMEMBERED_WRITES", 16)
+    monkeypatch.setattr(_updates, "MAX_TOKENS", 20)
     session = DynamoDBSession("s", dynamodb_client, table)
     items = [item(f"only.{number}") for number in range(100)]
     most = 0

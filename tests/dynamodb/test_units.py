@@ -12,29 +12,34 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openai_agents_session.dynamodb._head import (
+from openai_agents_session.dynamodb._packing import (
+    MISSING,
+    PART_BYTES,
+    Page,
+    Room,
+    distribute,
+    join,
+    pack,
+)
+from openai_agents_session.dynamodb._state import (
     NEWEST_WRITES,
     REMEMBERED_SECONDS,
     REMEMBERED_WRITES,
     WRONG_CLOCK_SECONDS,
-    Head,
+    ItemState,
     PageRef,
     Token,
-    moment,
-    remembered,
+    recent_tokens,
     size_of,
     texts_of,
+    timestamp,
 )
-from openai_agents_session.dynamodb._packing import (
-    LOST,
-    PART_BYTES,
-    Page,
-    Room,
-    join,
-    pack,
-    spread,
+from openai_agents_session.dynamodb._updates import (
+    append_update,
+    has_room,
+    outlives,
+    replace_update,
 )
-from openai_agents_session.dynamodb._updates import extension, outlives, replacement, takes
 
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -87,12 +92,12 @@ def test_tokens_of_ten_minutes_are_remembered(wrong: float) -> None:
     old = [token(wrong - age - 0.001), token(wrong - age - 5)]
     new = [token(wrong - age), *(token(wrong + number) for number in range(NEWEST_WRITES))]
 
-    kept, since = remembered([*old, *new], 7)
+    kept, since = recent_tokens([*old, *new], 7)
 
     assert kept == frozenset(new)
     assert since == Token(old[0]).stamp
-    assert remembered(new, 7) == (frozenset(new), 7)
-    assert remembered([*old, *new[:-1]], 7) == (frozenset([*old, *new[:-1]]), 7)
+    assert recent_tokens(new, 7) == (frozenset(new), 7)
+    assert recent_tokens([*old, *new[:-1]], 7) == (frozenset([*old, *new[:-1]]), 7)
 
 
 @pytest.mark.usefixtures("clock")
@@ -100,7 +105,7 @@ def test_tokens_that_are_dropped_raise_since() -> None:
     """Also where they are older than that: what is told of a time before is not complete."""
     tokens = [token(-100 + number / 100) for number in range(REMEMBERED_WRITES + 1)]
 
-    assert remembered(tokens, Token(tokens[9]).stamp)[1] == Token(tokens[9]).stamp + 1
+    assert recent_tokens(tokens, Token(tokens[9]).stamp)[1] == Token(tokens[9]).stamp + 1
 
 
 @pytest.mark.usefixtures("clock")
@@ -108,11 +113,11 @@ def test_so_many_tokens_are_remembered() -> None:
     """Of more tokens than an item may carry the newest are kept."""
     tokens = [token(-100 + number / 100) for number in range(REMEMBERED_WRITES + 3)]
 
-    kept, since = remembered(tokens, 0)
+    kept, since = recent_tokens(tokens, 0)
 
     assert kept == frozenset(tokens[3:])
     assert since == Token(tokens[2]).stamp
-    assert remembered(tokens[3:], 0) == (frozenset(tokens[3:]), 0)
+    assert recent_tokens(tokens[3:], 0) == (frozenset(tokens[3:]), 0)
 
 
 @relaxed
@@ -122,7 +127,7 @@ def test_no_token_since_is_forgotten(moments: list[int], began: int) -> None:
     now = int(time.time())
     tokens = {Token.of((now + each) * 1000, nonce) for nonce, each in enumerate(moments)}
 
-    kept, since = remembered(tokens, (now + began) * 1000)
+    kept, since = recent_tokens(tokens, (now + began) * 1000)
 
     assert kept <= tokens
     assert since >= (now + began) * 1000
@@ -133,7 +138,7 @@ def test_moments_sort_like_numbers() -> None:
     """Dates are texts of one length that sort like the milliseconds which they stand for."""
     stamps = [0, 1, 999, 1000, 10**12, 10**12 + 1, 1_900_000_000_000, 253_402_300_799_999]
 
-    found = [moment(stamp) for stamp in stamps]
+    found = [timestamp(stamp) for stamp in stamps]
 
     assert sorted(found) == found
     assert len(set(found)) == len(stamps)
@@ -164,9 +169,9 @@ def test_names_differ() -> None:
 
 def test_no_item_is_an_empty_head() -> None:
     """Where there is no item, there is nothing."""
-    head = Head.parse({})
+    head = ItemState.parse({})
 
-    assert head == Head()
+    assert head == ItemState()
     assert not head.exists
     assert not head.expired
     assert (head.count, head.size, head.version, head.pages) == (0, 0, None, ())
@@ -175,7 +180,7 @@ def test_no_item_is_an_empty_head() -> None:
 @pytest.mark.usefixtures("clock")
 def test_item_is_parsed() -> None:
     """Everything that an item says is read."""
-    head = Head.parse(
+    head = ItemState.parse(
         {
             "session_id": {"S": "x"},
             "items": {"L": [{"S": "{}"}, {"N": "1"}]},
@@ -208,7 +213,7 @@ def test_item_is_parsed() -> None:
 def test_item_expires_in_the_second_of_its_ttl(ttl: float, expired: bool) -> None:
     """Up to and with that second, all that is left of it are its pages, to be deleted."""
     page = {"S": "3.AAAAAAAAAAAA"}
-    head = Head.parse(
+    head = ItemState.parse(
         {
             "items": {"L": [{"S": "{}"}]},
             "pages": {"L": [page]},
@@ -219,13 +224,13 @@ def test_item_expires_in_the_second_of_its_ttl(ttl: float, expired: bool) -> Non
     ref = PageRef.parse(page["S"])
     assert head.expired is expired
     assert head.count == (0 if expired else 4)
-    assert (head.pages, head.left) == (((), (ref,)) if expired else ((ref,), ()))
+    assert (head.pages, head.expired_pages) == (((), (ref,)) if expired else ((ref,), ()))
     assert head.as_of_now() is head
 
 
 def test_head_expires_later() -> None:
     """A head that was read before its end is over after it."""
-    head = Head(exists=True, records=[{"S": "{}"}], ttl=int(time.time()) + 1000)
+    head = ItemState(exists=True, records=[{"S": "{}"}], ttl=int(time.time()) + 1000)
     assert head.as_of_now() is head
 
     over = replace(head, ttl=int(time.time())).as_of_now()
@@ -318,10 +323,10 @@ def test_lost_page_hides_no_other(data: st.DataObject) -> None:
     at = -1
     for number, ref in enumerate(refs):
         begun = [*records, *rest][at + 1 : at + 1 + ref.count]
-        expected += [LOST] * ref.count if number in lost else begun
+        expected += [MISSING] * ref.count if number in lost else begun
         at += ref.count
         if number in lost and not ref.count:
-            expected[-1] = LOST
+            expected[-1] = MISSING
     assert joined == expected + rest
 
 
@@ -339,7 +344,7 @@ def test_records_are_spread_over_an_item_and_its_pages(
 ) -> None:
     """An item keeps what it has room for, and what is more is in pages, the large ones first."""
     room, kept = Room(max(first, later), min(first, later)), (PageRef.new(1),) * paged
-    pages, rest = spread(records, room, kept)
+    pages, rest = distribute(records, room, kept)
 
     assert join(*stored(pages)) + rest == records
     assert size_of(rest) <= (room.beside(kept) if not pages else room.later)
@@ -363,27 +368,27 @@ def test_room_of_pages() -> None:
 def test_item_takes_what_fits() -> None:
     """An append in place needs room, a conversation that is not over, and lasting pages."""
     later, ref = int(time.time()) + 1000, PageRef.new(1)
-    head = Head(exists=True, version=1, records=[{"S": "x" * 99}])
+    head = ItemState(exists=True, version=1, records=[{"S": "x" * 99}])
 
-    assert takes(Head(), 200, ROOM, None)
-    assert not takes(Head(), 201, ROOM, None)
-    assert takes(head, 100, ROOM, None)
-    assert not takes(head, 101, ROOM, None)
-    assert not takes(replace(head, version=None), 1, ROOM, None)
-    assert not takes(replace(head, ttl=1).as_of_now(), 1, ROOM, None)
-    paged = Head(exists=True, version=1, records=[{"S": "x" * 9}])
+    assert has_room(ItemState(), 200, ROOM, None)
+    assert not has_room(ItemState(), 201, ROOM, None)
+    assert has_room(head, 100, ROOM, None)
+    assert not has_room(head, 101, ROOM, None)
+    assert not has_room(replace(head, version=None), 1, ROOM, None)
+    assert not has_room(replace(head, ttl=1).as_of_now(), 1, ROOM, None)
+    paged = ItemState(exists=True, version=1, records=[{"S": "x" * 9}])
     paged = replace(paged, pages=(ref,), ttl=later, pages_until=later + 10)
-    assert takes(paged, 40, ROOM, None)
-    assert not takes(paged, 41, ROOM, None)
-    assert takes(replace(paged, pages=(ref,) * 512), 1, ROOM, None)
-    assert not takes(replace(paged, pages=(ref,) * 513), 1, ROOM, None)
-    assert takes(paged, 1, ROOM, None)
-    assert takes(paged, 1, ROOM, later + 10)
-    assert not takes(paged, 1, ROOM, later + 11)
-    assert not takes(replace(paged, ttl=later + 11), 1, ROOM, None)
-    assert not takes(replace(paged, ttl=None), 1, ROOM, None)
-    assert takes(replace(paged, ttl=None, pages_until=None), 1, ROOM, None)
-    assert not takes(replace(paged, ttl=None, pages_until=None), 1, ROOM, later)
+    assert has_room(paged, 40, ROOM, None)
+    assert not has_room(paged, 41, ROOM, None)
+    assert has_room(replace(paged, pages=(ref,) * 512), 1, ROOM, None)
+    assert not has_room(replace(paged, pages=(ref,) * 513), 1, ROOM, None)
+    assert has_room(paged, 1, ROOM, None)
+    assert has_room(paged, 1, ROOM, later + 10)
+    assert not has_room(paged, 1, ROOM, later + 11)
+    assert not has_room(replace(paged, ttl=later + 11), 1, ROOM, None)
+    assert not has_room(replace(paged, ttl=None), 1, ROOM, None)
+    assert has_room(replace(paged, ttl=None, pages_until=None), 1, ROOM, None)
+    assert not has_room(replace(paged, ttl=None, pages_until=None), 1, ROOM, later)
 
 
 @pytest.mark.parametrize(
@@ -408,18 +413,18 @@ def test_every_name_and_value_of_a_request_is_used(ttl: int | None) -> None:
     """DynamoDB refuses names and values that no expression uses, and those that are missing."""
     mark = Token.after(0)
     heads = [
-        Head(),
-        Head(exists=True, version=3, ttl=7),
-        Head.parse({"session_id": {"S": "x"}, "conversation_data": {"S": "[{}]"}}),
-        Head.parse({"session_id": {"S": "x"}, "items": {"L": [{"S": "{}"}]}}),
+        ItemState(),
+        ItemState(exists=True, version=3, ttl=7),
+        ItemState.parse({"session_id": {"S": "x"}, "conversation_data": {"S": "[{}]"}}),
+        ItemState.parse({"session_id": {"S": "x"}, "items": {"L": [{"S": "{}"}]}}),
     ]
     afters = [
-        Head(version=4, writes=frozenset({mark}), ttl=ttl),
-        Head(version=4, writes=frozenset({mark}), pages=(PageRef.new(1),), pages_until=9),
+        ItemState(version=4, writes=frozenset({mark}), ttl=ttl),
+        ItemState(version=4, writes=frozenset({mark}), pages=(PageRef.new(1),), pages_until=9),
     ]
     requests = [
-        extension([{"S": "{}"}], mark, size=3, room=Room(4096, 4096), ttl=ttl, start=1),
-        *(replacement(head, after, mark) for head in heads for after in afters),
+        append_update([{"S": "{}"}], mark, size=3, room=Room(4096, 4096), ttl=ttl, start=1),
+        *(replace_update(head, after, mark) for head in heads for after in afters),
     ]
     for request in requests:
         text = request["UpdateExpression"] + " " + request["ConditionExpression"]

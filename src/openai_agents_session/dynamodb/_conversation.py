@@ -21,26 +21,26 @@ from typing import TYPE_CHECKING, TypeVar
 from openai_agents_session import _conversation
 from openai_agents_session._conversation import UnreadableError
 from openai_agents_session.dynamodb._driver import FAILED
-from openai_agents_session.dynamodb._head import (
+from openai_agents_session.dynamodb._item import Item, SupersededError
+from openai_agents_session.dynamodb._packing import Page, Room, distribute, group_references, join
+from openai_agents_session.dynamodb._state import (
     Attribute,
-    Head,
+    ItemState,
     PageRef,
     Token,
     getrandbits,
-    moment,
-    remembered,
+    recent_tokens,
     size_of,
     texts_of,
+    timestamp,
 )
-from openai_agents_session.dynamodb._item import Item, SupersededError
-from openai_agents_session.dynamodb._packing import Page, Room, fold, join, spread
 from openai_agents_session.dynamodb._updates import (
-    beginning,
-    clearance,
-    extension,
+    append_update,
+    clear_update,
+    create_update,
+    has_room,
     outlives,
-    replacement,
-    takes,
+    replace_update,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ LATE_SECONDS, LATE_SHARE = 1.0, 0.01
 """How much less time a conversation may have than it should, in seconds or of its whole time.
 A write that took longer has it set anew."""
 
-MOST_LATE = 3
+MAX_LATE_WRITES = 3
 """How often a write is done that took longer than the conversation lives."""
 
 AHEAD_SECONDS = 2
@@ -77,14 +77,14 @@ class Found(_conversation.Found):
         since: since when these are complete.
     """
 
-    item: Head
+    item: ItemState
     older: tuple[PageRef, ...]
     stored: list[Attribute] = field(repr=False)
     writes: frozenset[bytes]
     since: int
 
     @classmethod
-    def of(cls, item: Head) -> Found:
+    def of(cls, item: ItemState) -> Found:
         """Return what the item alone has of the conversation."""
         records = texts_of(item.records)
         return cls(records, item, item.pages, item.records, item.writes, item.since)
@@ -118,28 +118,28 @@ class DynamoDBConversation:
         added = _stored(records)
         size = size_of(added)
 
-        async def attempt(item: Head | None, token: Token) -> None:
-            item = item or self._item.seen
+        async def attempt(item: ItemState | None, token: Token) -> None:
+            item = item or self._item.last_seen
             if item is None and size > self._room.first:
                 item = await self._item.read()
             item = item and item.as_of_now()
             lasts = self._lasts(item)
             ttl = None if lasts is None else int(time.time()) + lasts
-            taken = item is None or takes(item, size, self._room, ttl)
-            if item and (not taken or item.outworn or token.stamp <= item.since):
+            taken = item is None or has_room(item, size, self._room, ttl)
+            if item and (not taken or item.has_stale_tokens or token.stamp <= item.since):
                 await self._commit(Found.of(item), item.records + added, token)
                 return
             start = getrandbits(48)
-            request = extension(added, token, size=size, room=self._room, ttl=ttl, start=start)
+            request = append_update(added, token, size=size, room=self._room, ttl=ttl, start=start)
             if await self._item.update(token, request, ttl=lasts) and item:
-                self._item.seen = replace(
+                self._item.last_seen = replace(
                     item,
                     exists=True,
                     records=item.records + added,
                     version=(item.version or start) + 1,
                     writes=item.writes | {token},
                     ttl=item.ttl if ttl is None else ttl,
-                    created_at=item.created_at or moment(token.stamp),
+                    created_at=item.created_at or timestamp(token.stamp),
                 )
 
         await self._write(attempt)
@@ -148,7 +148,7 @@ class DynamoDBConversation:
         """Remove the newest record of what was read, until that is what it is."""
         popped: _T | None = None
 
-        async def attempt(item: Head | None, token: Token) -> None:
+        async def attempt(item: ItemState | None, token: Token) -> None:
             nonlocal popped
             found = await self._found(item or await self._item.read(), 1)
             popped = parse(found.records[-1]) if found.records else None
@@ -168,7 +168,7 @@ class DynamoDBConversation:
         """Put records in the place of whatever there is."""
         stored = _stored(records)
 
-        async def attempt(item: Head | None, token: Token) -> None:
+        async def attempt(item: ItemState | None, token: Token) -> None:
             item = item or await self._item.read()
             if stored or (item.exists and not item.cleared):
                 await self._commit(replace(Found.of(item), older=()), stored, token)
@@ -183,9 +183,9 @@ class DynamoDBConversation:
 
     async def clear(self) -> None:
         """Leave nothing of the conversation, and then of its pages."""
-        seen = self._item.seen or Head()
+        seen = self._item.last_seen or ItemState()
 
-        async def attempt(item: Head | None, token: Token) -> None:
+        async def attempt(item: ItemState | None, token: Token) -> None:
             nonlocal seen
             if item and (item.cleared or not item.exists):
                 return
@@ -193,11 +193,11 @@ class DynamoDBConversation:
             if item and token.stamp <= item.since:
                 token = Token.after(item.since)
             start = getrandbits(48)
-            request = clearance(token, names, start)
+            request = clear_update(token, names, start)
             answer = await self._item.update(token, request)
             if answer:  # else it was an earlier attempt, and what was there before is not told
-                seen = Head.parse(answer["Attributes"])
-                self._item.seen = Head(
+                seen = ItemState.parse(answer["Attributes"])
+                self._item.last_seen = ItemState(
                     exists=True,
                     cleared=True,
                     version=(start if seen.version is None else seen.version) + 1,
@@ -207,13 +207,13 @@ class DynamoDBConversation:
                 )
 
         await self._item.write(attempt)
-        await self._item.pages.discard(seen.pages + seen.left, named=())
+        await self._item.pages.discard(seen.pages + seen.expired_pages, named=())
 
     async def ping(self) -> bool:
         """Return whether DynamoDB answers and the table is there."""
         return await self._item.ping()
 
-    async def _found(self, item: Head, newest: float) -> Found:
+    async def _found(self, item: ItemState, newest: float) -> Found:
         """Return the newest records of an item and its pages."""
         found = Found.of(item)
         return await self._with_older(found, newest - len(found.stored))
@@ -246,7 +246,7 @@ class DynamoDBConversation:
         """Put records in the place of what was found; return whether it was still there."""
         done = False
 
-        async def attempt(item: Head | None, token: Token) -> None:
+        async def attempt(item: ItemState | None, token: Token) -> None:
             nonlocal done
             done = item is None and found.item.as_of_now() is found.item
             if done:
@@ -261,10 +261,10 @@ class DynamoDBConversation:
             SupersededError: the item is not as it was read any more.
         """
         if not found.item.exists and size_of(records) > self._room.first:
-            found = Found.of(await self._begun())
+            found = Found.of(await self._created())
         item = found.item
         ttl: float | None = None if self._ttl is None else int(time.time()) + self._ttl
-        if ttl is None and not item.over:
+        if ttl is None and not item.has_ended:
             ttl = item.ttl
         until = pages_until = None if ttl is None else ttl + max(self._ttl or 0, DAY)
         if found.older and item.pages_until is None and ttl is not None:
@@ -273,11 +273,11 @@ class DynamoDBConversation:
             found = await self._with_older(replace(found, stored=[]), inf)
             records = found.stored + records
         elif found.older and not outlives(item.pages_until, ttl):
-            await self._item.pages.extend(await self._item.pages.beneath(found.older), until)
+            await self._item.pages.extend(await self._item.pages.with_nested(found.older), until)
         elif found.older and until is not None and item.pages_until is not None:
             pages_until = min(until, item.pages_until)
 
-        after, new = self._sealed(found, records)
+        after, new = self._paged(found, records)
         names = {token}
         if token.stamp <= after.since:  # else it would pass for one that was done before
             token = Token.after(after.since)
@@ -287,42 +287,42 @@ class DynamoDBConversation:
             writes=after.writes | names | {token},
             ttl=ttl,
             pages_until=pages_until if after.pages else None,
-            created_at="" if item.over else item.created_at,
+            created_at="" if item.has_ended else item.created_at,
         )
         if not after.created_at:
-            after = replace(after, created_at=moment(token.stamp))
+            after = replace(after, created_at=timestamp(token.stamp))
         stored = [ref for ref, _ in new]
         try:
             await self._item.pages.put(new, until)
         except FAILED:
             await self._item.pages.discard(stored)
             raise
-        request = replacement(item, after, token)
+        request = replace_update(item, after, token)
         if await self._item.update(token, request, ttl=self._ttl, known=item, stored=stored):
-            self._item.seen = after
+            self._item.last_seen = after
         named = [*found.older, *stored]
-        await self._item.pages.discard(item.pages + item.left, named=named)
+        await self._item.pages.discard(item.pages + item.expired_pages, named=named)
 
-    def _sealed(
+    def _paged(
         self, found: Found, records: list[Attribute]
-    ) -> tuple[Head, list[tuple[PageRef, Page]]]:
+    ) -> tuple[ItemState, list[tuple[PageRef, Page]]]:
         """Move records that the item has no room for into pages, and its tokens with them.
 
         Returns:
             The item with what stays there, and the pages to be stored.
         """
-        writes, since = remembered(found.writes, found.since)
-        packed, records = spread(records, self._room, found.older)
+        writes, since = recent_tokens(found.writes, found.since)
+        packed, records = distribute(records, self._room, found.older)
         new = [(PageRef.new(count), Page(moved, since=since)) for moved, count in packed]
         if new:
             new[-1] = (new[-1][0], replace(new[-1][1], writes=writes))
             since = max([since, *(Token(each).stamp for each in writes)])
             writes = frozenset()
-        refs, folded = fold(found.older + tuple(ref for ref, _ in new))
-        after = Head(exists=True, records=records, pages=refs, writes=writes, since=since)
+        refs, folded = group_references(found.older + tuple(ref for ref, _ in new))
+        after = ItemState(exists=True, records=records, pages=refs, writes=writes, since=since)
         return after, new + folded
 
-    async def _begun(self) -> Head:
+    async def _created(self) -> ItemState:
         """Make an item that is empty, where there is none and pages are to be stored.
 
         A page is named only by an item whose version was there before the page was stored.
@@ -330,13 +330,13 @@ class DynamoDBConversation:
         named is there, however long its writer stood still.
         """
         token = Token.after(0)
-        answer = await self._item.update(token, beginning(token, getrandbits(48)))
+        answer = await self._item.update(token, create_update(token, getrandbits(48)))
         if answer is None:
             raise SupersededError(await self._item.read())
-        return Head.parse(answer["Attributes"])
+        return ItemState.parse(answer["Attributes"])
 
     async def _write(
-        self, attempt: Callable[[Head | None, Token], Awaitable[None]], *, again: bool = True
+        self, attempt: Callable[[ItemState | None, Token], Awaitable[None]], *, again: bool = True
     ) -> bool:
         """Write, and see to it that what was written has its time.
 
@@ -350,7 +350,7 @@ class DynamoDBConversation:
         Raises:
             TimeoutError: it was so again and again.
         """
-        for _ in range(MOST_LATE):
+        for _ in range(MAX_LATE_WRITES):
             if not await self._was_late(*await self._item.write(attempt)):
                 return True
             if not again:
@@ -369,9 +369,9 @@ class DynamoDBConversation:
         item = await self._item.read()
         if token in item.writes and not item.expired:
 
-            async def renew(item: Head | None, renewal: Token) -> None:
+            async def renew(item: ItemState | None, renewal: Token) -> None:
                 item = item or await self._item.read()
-                if not item.over and token in item.writes:
+                if not item.has_ended and token in item.writes:
                     await self._commit(Found.of(item), item.records, renewal)
 
             _, took = await self._item.write(renew)
@@ -383,13 +383,13 @@ class DynamoDBConversation:
     def _is_long(self, took: float) -> bool:
         return self._ttl is not None and took >= max(LATE_SECONDS, self._ttl * LATE_SHARE)
 
-    def _lasts(self, head: Head | None) -> int | None:
+    def _lasts(self, state: ItemState | None) -> int | None:
         """Return for how many seconds from now an append lets the conversation live."""
         if self._ttl is None:
             return None
-        if head is None or head.over or head.ttl is None:
+        if state is None or state.has_ended or state.ttl is None:
             return self._ttl
-        ahead = int(head.ttl) - int(time.time()) - self._ttl
+        ahead = int(state.ttl) - int(time.time()) - self._ttl
         return self._ttl + (ahead if 0 < ahead <= AHEAD_SECONDS else 0)
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from openai_agents_session._pauses import Pauses
 from openai_agents_session.dynamodb._driver import ConditionFailedError
-from openai_agents_session.dynamodb._head import Attribute, Head, PageRef, Token
 from openai_agents_session.dynamodb._pages import Pages
+from openai_agents_session.dynamodb._state import Attribute, ItemState, PageRef, Token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -29,14 +29,14 @@ class SupersededError(Exception):
     """The conversation is not any more what was read; nothing was changed.
 
     Attributes:
-        head: what the item says now.
+        state: what the item says now.
         pending: whether the request may still be done: it was sent several times, and
             another copy of it, which is on its way, may be taken later.
     """
 
-    def __init__(self, head: Head, *, pending: bool = False) -> None:
+    def __init__(self, state: ItemState, *, pending: bool = False) -> None:
         super().__init__("another writer was faster")
-        self.head = head
+        self.state = state
         self.pending = pending
 
 
@@ -49,19 +49,19 @@ class Item:
 
     Attributes:
         pages: the pages beside it.
-        seen: what it said when this object read it last, and what this object has written to
+        last_seen: what it said when this object read it last, and what this object has written to
             it since; None before. Others write too: it only spares requests, every condition
             is checked by DynamoDB.
     """
 
     def __init__(self, table: Table, session_id: str) -> None:
         self.pages = Pages(table, session_id)
-        self.seen: Head | None = None
+        self.last_seen: ItemState | None = None
         self._table = table
         self._session_id = session_id
         self._key = {"session_id": {"S": session_id}}
 
-    async def read(self) -> Head:
+    async def read(self) -> ItemState:
         """Return what the item says now."""
         answer = await self._table.call("get_item", Key=self._key, ConsistentRead=True)
         return self._parsed(answer.get("Item", {}))
@@ -73,7 +73,7 @@ class Item:
         )
 
     async def write(
-        self, attempt: Callable[[Head | None, Token], Awaitable[None]]
+        self, attempt: Callable[[ItemState | None, Token], Awaitable[None]]
     ) -> tuple[Token, float]:
         """Attempt a write until no other writer comes before it.
 
@@ -84,27 +84,27 @@ class Item:
             The token by which the item knows the write, and for how many seconds at most the
             request that did it was under way.
         """
-        token = Token.after(self.seen.since if self.seen else 0)
+        token = Token.after(self.last_seen.since if self.last_seen else 0)
         pauses = Pauses(0.01, 0.25)
-        head: Head | None = None
+        state: ItemState | None = None
         pending = False
         while True:
             began = pauses.elapsed
             try:
-                await attempt(head, token)
+                await attempt(state, token)
             except SupersededError as exc:
                 if pauses.elapsed > PATIENCE_SECONDS:
                     raise self._refusal("Other writers were faster, again and again.") from exc
                 pending = pending or exc.pending
-                head = exc.head
+                state = exc.state
                 # What the refusal told is good for an attempt at once, and old after a pause:
                 # beside a writer that never rests, it would be refused again and again.
                 if await pauses.wait():
-                    head = await self.read()
-                    if pending and await self._was_done(head, token):
+                    state = await self.read()
+                    if pending and await self._was_done(state, token):
                         return token, pauses.elapsed
-                if token.stamp <= head.since and not pending:
-                    token = Token.after(head.since)
+                if token.stamp <= state.since and not pending:
+                    token = Token.after(state.since)
             else:
                 return token, pauses.elapsed - (0 if pending else began)
 
@@ -114,7 +114,7 @@ class Item:
         request: dict[str, Any],
         *,
         ttl: int | None = None,
-        known: Head | None = None,
+        known: ItemState | None = None,
         stored: Sequence[PageRef] = (),
     ) -> dict[str, Any] | None:
         """Send an update of the item.
@@ -136,30 +136,30 @@ class Item:
         try:
             return await self._table.call("update_item", seconds=seconds, Key=self._key, **request)
         except ConditionFailedError as refusal:
-            head = await self._refused(refusal)
-            if token in head.writes:
+            state = await self._refused(refusal)
+            if token in state.writes:
                 return None
-            if refusal.resent and await self._was_done(head, token):
+            if refusal.resent and await self._was_done(state, token):
                 return None
             await self.pages.discard(stored)
-            pending = refusal.resent and (known is None or head.version == known.version)
-            raise SupersededError(head, pending=pending) from refusal.error
+            pending = refusal.resent and (known is None or state.version == known.version)
+            raise SupersededError(state, pending=pending) from refusal.error
 
-    async def _refused(self, refusal: ConditionFailedError) -> Head:
+    async def _refused(self, refusal: ConditionFailedError) -> ItemState:
         """Return the item that refused a write."""
         return self._parsed(refusal.item) if refusal.item else await self.read()
 
-    async def _was_done(self, head: Head, token: Token) -> bool:
+    async def _was_done(self, state: ItemState, token: Token) -> bool:
         """Return whether an earlier attempt at the write was the one that counted.
 
         Raises:
             botocore.exceptions.ClientError: it cannot be told any more.
         """
-        if token in head.writes:
+        if token in state.writes:
             return True
-        if token.stamp > head.since:
+        if token.stamp > state.since:
             return False
-        since, refs = head.since, [*head.pages, *head.left]
+        since, refs = state.since, [*state.pages, *state.expired_pages]
         while refs:
             newest = refs.pop()
             (page,) = await self.pages.read([newest])
@@ -183,10 +183,10 @@ class Item:
     def _refusal(self, message: str) -> Exception:
         return self._table.error("ConditionalCheckFailedException", "UpdateItem", message)
 
-    def _parsed(self, attributes: dict[str, Attribute]) -> Head:
+    def _parsed(self, attributes: dict[str, Attribute]) -> ItemState:
         if "page_of" in attributes:
             raise ValueError(
                 f"session_id {self._session_id!r} is the key of another session's page"
             )
-        self.seen = Head.parse(attributes)
-        return self.seen
+        self.last_seen = ItemState.parse(attributes)
+        return self.last_seen

@@ -7,8 +7,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from openai_agents_session.dynamodb._driver import ConditionFailedError, Table
-from openai_agents_session.dynamodb._head import NAME_LENGTH, Head, PageRef, getrandbits, moment
 from openai_agents_session.dynamodb._pages import Pages
+from openai_agents_session.dynamodb._state import (
+    NAME_LENGTH,
+    ItemState,
+    PageRef,
+    getrandbits,
+    timestamp,
+)
 from openai_agents_session.dynamodb._updates import conditional, number
 
 if TYPE_CHECKING:
@@ -50,7 +56,7 @@ async def remove_orphaned_pages(
     table = Table(client, table_name)
     if older_than_seconds < 0:
         raise ValueError(f"older_than_seconds must not be negative; got {older_than_seconds}")
-    before = moment(int((time.time() - older_than_seconds) * 1000))
+    before = timestamp(int((time.time() - older_than_seconds) * 1000))
     scan: dict[str, Any] = {
         "FilterExpression": "attribute_exists(page_of) AND created_at <= :before",
         "ExpressionAttributeValues": {":before": {"S": before}},
@@ -96,19 +102,19 @@ async def _stop_writers(table: Table, session_id: str) -> None:
 async def _named(table: Table, session_id: str) -> set[str]:
     """Return the names of the pages that a session names, also if it has expired."""
     pages = Pages(table, session_id)
-    head = await _head(table, session_id)
+    state = await _head(table, session_id)
     while True:
-        refs = head.pages + head.left
-        named = {ref.name for ref in await pages.beneath(refs)}
+        refs = state.pages + state.expired_pages
+        named = {ref.name for ref in await pages.with_nested(refs)}
         if not any(ref.level for ref in refs):
             return named
         now = await _head(table, session_id)
-        if now.version == head.version:  # else a page of references may have gone meanwhile
+        if now.version == state.version:  # else a page of references may have gone meanwhile
             return named
-        head = now
+        state = now
 
 
-async def _head(table: Table, session_id: str) -> Head:
+async def _head(table: Table, session_id: str) -> ItemState:
     key = {"session_id": {"S": session_id}}
     answer = await table.call("get_item", Key=key, ConsistentRead=True)
-    return Head.parse(answer.get("Item", {}))
+    return ItemState.parse(answer.get("Item", {}))

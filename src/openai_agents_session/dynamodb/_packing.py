@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from openai_agents_session.dynamodb._head import Attribute, PageRef, Token, size_of, texts_of
+from openai_agents_session.dynamodb._state import Attribute, PageRef, Token, size_of, texts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +33,7 @@ FOLDED_REFERENCES = 64
 KEPT_REFERENCES = 16
 """Of each level, that stay in the item at least, so that its newest pages are read at once."""
 
-LOST: Attribute = {"NULL": True}
+MISSING: Attribute = {"NULL": True}
 """Stands for a record that was in a page which is not there any more."""
 
 _CONTINUES = 0b10_000000  # begins a byte of UTF-8 that begins no character
@@ -84,7 +84,7 @@ class Page:
         return max([self.since, *(Token(each).stamp for each in self.writes)])
 
 
-def fold(
+def group_references(
     refs: tuple[PageRef, ...],
 ) -> tuple[tuple[PageRef, ...], list[tuple[PageRef, Page]]]:
     """Put old references into pages of references, so that an item never has many.
@@ -107,7 +107,7 @@ def fold(
     return tuple(lower), pages
 
 
-def spread(
+def distribute(
     records: list[Attribute], room: Room, kept: tuple[PageRef, ...]
 ) -> tuple[list[tuple[list[Attribute], int]], list[Attribute]]:
     """Distribute records over pages, and an item that has others.
@@ -158,12 +158,12 @@ def join(refs: Sequence[PageRef], pages: Sequence[Page | None]) -> list[Attribut
     for ref, page in zip(refs, pages, strict=True):
         if page is None:
             if ref.count:
-                records += [LOST] * ref.count
+                records += [MISSING] * ref.count
             elif records:
-                records[-1] = LOST
+                records[-1] = MISSING
         elif ref.count:
             records += page.records
-        elif records and records[-1] is not LOST:
+        elif records and records[-1] is not MISSING:
             records[-1] = {"S": "".join(texts_of([records[-1], *page.records]))}
     return records
 

@@ -25,15 +25,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from openai_agents_session.dynamodb._driver import FAILED, ConditionFailedError
-from openai_agents_session.dynamodb._head import (
+from openai_agents_session.dynamodb._packing import Page
+from openai_agents_session.dynamodb._state import (
     NAME_LENGTH,
     Attribute,
     PageRef,
-    moment,
     references_of,
-    written,
+    references_value,
+    timestamp,
 )
-from openai_agents_session.dynamodb._packing import Page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ class Pages:
 
     async def put(self, pages: Sequence[tuple[PageRef, Page]], until: float | None) -> None:
         """Store pages, to expire at an epoch second or never."""
-        created_at = moment(time.time_ns() // 10**6)
+        created_at = timestamp(time.time_ns() // 10**6)
         requests = []
         for ref, page in pages:
             item: dict[str, Attribute] = {
@@ -73,7 +73,7 @@ class Pages:
                 "created_at": {"S": created_at},
             }
             if page.refs:
-                item["pages"] = written(page.refs)
+                item["pages"] = references_value(page.refs)
             else:
                 item["items"] = {"L": page.records}
                 item["writes_since"] = {"N": str(page.since)}
@@ -115,9 +115,11 @@ class Pages:
             pages = [read[ref.name] for ref in taken]
             if not any(ref.level for ref in taken):
                 return kept, taken, pages
-            refs = kept + _opened(taken, pages)
+            refs = kept + _expanded(taken, pages)
 
-    async def beneath(self, refs: Sequence[PageRef], but: Sequence[PageRef] = ()) -> list[PageRef]:
+    async def with_nested(
+        self, refs: Sequence[PageRef], but: Sequence[PageRef] = ()
+    ) -> list[PageRef]:
         """Return these references and all in their pages, each once.
 
         Those of ``but`` are left out, and all in their pages.
@@ -128,7 +130,7 @@ class Pages:
             refs = [ref for ref in refs if ref.name not in without]
             found.update((ref.name, ref) for ref in refs)
             deep = [ref for ref in refs if ref.level]
-            refs = _opened(deep, await self.read(deep))
+            refs = _expanded(deep, await self.read(deep))
         return list(found.values())
 
     async def delete(self, refs: Sequence[PageRef]) -> None:
@@ -146,7 +148,7 @@ class Pages:
         """
         try:
             if named is not None:
-                refs = await self.beneath(refs, but=named)
+                refs = await self.with_nested(refs, but=named)
             await self.delete(refs)
         except FAILED as exc:
             _logger.warning(
@@ -194,7 +196,7 @@ class Pages:
         return {"session_id": {"S": f"{self._session_id}~{ref.name}"}}
 
 
-def _opened(refs: Sequence[PageRef], pages: Sequence[Page | None]) -> tuple[PageRef, ...]:
+def _expanded(refs: Sequence[PageRef], pages: Sequence[Page | None]) -> tuple[PageRef, ...]:
     """Return the references, with its content in the place of one to a page of references.
 
     Where that is not there, it stands for a page of records that is not there either.

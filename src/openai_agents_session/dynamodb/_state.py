@@ -44,6 +44,10 @@ STALE_WRITES = 64
 MAX_TOKENS = REMEMBERED_WRITES + STALE_WRITES
 """How many tokens an item has when it takes no further append before they are dropped."""
 
+MAX_REFERENCES = 512
+"""How many references an item may have before an append moves them to pages of their own. An item
+that is written by this version never has so many."""
+
 _TOKEN_BYTES = 12
 _NONCE_BITS = 35  # for the writes of one millisecond to one conversation
 _NAME_BYTES = 9  # 72 random bits: nobody guesses them, and none come twice

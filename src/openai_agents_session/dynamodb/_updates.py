@@ -11,25 +11,25 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from openai_agents_session.dynamodb._head import (
-    MOST_REFERENCES,
-    MOST_WRITES,
+from openai_agents_session.dynamodb._state import (
+    MAX_REFERENCES,
+    MAX_TOKENS,
     REMEMBERED_SECONDS,
     WRONG_CLOCK_SECONDS,
-    moment,
-    written,
+    references_value,
+    timestamp,
 )
 
 if TYPE_CHECKING:
-    from openai_agents_session.dynamodb._head import Attribute, Head, Token
     from openai_agents_session.dynamodb._packing import Room
+    from openai_agents_session.dynamodb._state import Attribute, ItemState, Token
 
 _CLEARED = (
     "#cleared_at = :moment, #updated_at = :moment, #count = :zero, #bytes = :zero, #ttl = :until"
 )
 
 
-def extension(
+def append_update(
     records: list[Attribute],
     token: Token,
     *,
@@ -38,7 +38,7 @@ def extension(
     ttl: int | None,
     start: int,
 ) -> dict[str, Any]:
-    """Return the update that appends to the item, if that takes it; see ``takes``.
+    """Return the update that appends to the item, if that takes it; see ``has_room``.
 
     Args:
         records: what is appended.
@@ -84,9 +84,9 @@ def extension(
         ":size": number(size),
         ":room": number(room.later - size),
         ":first": number(room.first - size),
-        ":most": number(MOST_WRITES),
-        ":named": number(MOST_REFERENCES),
-        ":moment": {"S": moment(token.stamp)},
+        ":most": number(MAX_TOKENS),
+        ":named": number(MAX_REFERENCES),
+        ":moment": {"S": timestamp(token.stamp)},
         ":stamp": number(token.stamp),
         ":token": {"B": bytes(token)},
         ":tokens": {"BS": [bytes(token)]},
@@ -97,28 +97,28 @@ def extension(
     return {"UpdateExpression": update, **conditional(condition, values, update)}
 
 
-def takes(head: Head, size: int, room: Room, ttl: int | None) -> bool:
-    """Whether ``extension`` will do for such an item."""
-    if not head.exists:
+def has_room(state: ItemState, size: int, room: Room, ttl: int | None) -> bool:
+    """Whether ``append_update`` will do for such an item."""
+    if not state.exists:
         return size <= room.first
     if ttl is not None:
-        lasting = (head.ttl is None or head.ttl <= ttl) and (
-            not head.pages or (head.pages_until or 0) >= ttl
+        lasting = (state.ttl is None or state.ttl <= ttl) and (
+            not state.pages or (state.pages_until or 0) >= ttl
         )
     else:
-        lasting = head.pages_until is None or head.pages_until >= (head.ttl or math.inf)
+        lasting = state.pages_until is None or state.pages_until >= (state.ttl or math.inf)
     return (
-        head.version is not None
-        and "conversation_data" not in head.stored
-        and not head.over
-        and head.size + size <= room.beside(head.pages)
-        and len(head.writes) <= MOST_WRITES
-        and len(head.pages) <= MOST_REFERENCES
+        state.version is not None
+        and "conversation_data" not in state.stored
+        and not state.has_ended
+        and state.size + size <= room.beside(state.pages)
+        and len(state.writes) <= MAX_TOKENS
+        and len(state.pages) <= MAX_REFERENCES
         and lasting
     )
 
 
-def replacement(head: Head, after: Head, token: Token) -> dict[str, Any]:
+def replace_update(state: ItemState, after: ItemState, token: Token) -> dict[str, Any]:
     """The update that makes of the item, as it was read, what it shall be."""
     values: dict[str, Attribute] = {
         ":version": number(after.version or 0),
@@ -127,7 +127,7 @@ def replacement(head: Head, after: Head, token: Token) -> dict[str, Any]:
         ":writes": {"BS": sorted(after.writes)},
         ":since": number(after.since),
         ":created_at": {"S": after.created_at},
-        ":updated_at": {"S": moment(token.stamp)},
+        ":updated_at": {"S": timestamp(token.stamp)},
         ":items": {"L": after.records},
     }
     update = (
@@ -135,12 +135,12 @@ def replacement(head: Head, after: Head, token: Token) -> dict[str, Any]:
         "#writes = :writes, #writes_since = :since, "
         "#created_at = :created_at, #updated_at = :updated_at"
     )
-    gone = ["#conversation_data", *(["#cleared_at"] if head.cleared else [])]
+    gone = ["#conversation_data", *(["#cleared_at"] if state.cleared else [])]
     changed: dict[str, Attribute | None] = {
-        "pages": written(after.pages) if after.pages else None,
+        "pages": references_value(after.pages) if after.pages else None,
         "pages_until": None if after.pages_until is None else number(after.pages_until),
     }
-    if after.ttl != head.ttl:
+    if after.ttl != state.ttl:
         changed["ttl"] = None if after.ttl is None else number(after.ttl)
     for name, value in changed.items():
         if value is None:
@@ -151,13 +151,13 @@ def replacement(head: Head, after: Head, token: Token) -> dict[str, Any]:
     update += f" REMOVE {', '.join(gone)}"
 
     as_read: dict[str, Attribute | None] = {
-        "version": None if head.version is None else number(head.version),
-        "ttl": None if head.ttl is None else number(head.ttl),
+        "version": None if state.version is None else number(state.version),
+        "ttl": None if state.ttl is None else number(state.ttl),
     }
-    if head.version is None:  # nothing else tells whether it is still the same
-        as_read["conversation_data"] = head.stored.get("conversation_data")
+    if state.version is None:  # nothing else tells whether it is still the same
+        as_read["conversation_data"] = state.stored.get("conversation_data")
     clauses = [
-        "attribute_exists(#session_id)" if head.exists else "attribute_not_exists(#session_id)"
+        "attribute_exists(#session_id)" if state.exists else "attribute_not_exists(#session_id)"
     ]
     for name, value in as_read.items():
         if value is None:
@@ -165,10 +165,10 @@ def replacement(head: Head, after: Head, token: Token) -> dict[str, Any]:
         else:
             clauses.append(f"#{name} = :read_{name}")
             values[f":read_{name}"] = value
-    if head.version is None and "L" in head.stored.get("items", {}):
+    if state.version is None and "L" in state.stored.get("items", {}):
         clauses.append("size(#items) = :read_size")  # dynalite finds no two lists equal
-        values[":read_size"] = number(len(head.stored["items"]["L"]))
-    if head.ttl is not None and not head.expired:  # it may be over when this arrives
+        values[":read_size"] = number(len(state.stored["items"]["L"]))
+    if state.ttl is not None and not state.expired:  # it may be over when this arrives
         clauses.append("#ttl > :now")
         values[":now"] = number(int(time.time()))
     return {
@@ -177,7 +177,7 @@ def replacement(head: Head, after: Head, token: Token) -> dict[str, Any]:
     }
 
 
-def clearance(token: Token, names: set[Token], start: int) -> dict[str, Any]:
+def clear_update(token: Token, names: set[Token], start: int) -> dict[str, Any]:
     """Return the update that leaves nothing of a conversation but what was done to it.
 
     The tokens stay for as long as a request may be on its way, so that one that comes late
@@ -215,7 +215,7 @@ def clearance(token: Token, names: set[Token], start: int) -> dict[str, Any]:
     }
 
 
-def beginning(token: Token, version: int) -> dict[str, Any]:
+def create_update(token: Token, version: int) -> dict[str, Any]:
     """Return the update that makes an item for a conversation that is about to begin.
 
     It says the same as a cleared one. What is stored for the conversation can then be named
@@ -236,7 +236,7 @@ def beginning(token: Token, version: int) -> dict[str, Any]:
 
 def _cleared(token: Token) -> dict[str, Attribute]:
     return {
-        ":moment": {"S": moment(token.stamp)},
+        ":moment": {"S": timestamp(token.stamp)},
         ":zero": number(0),
         ":until": number(int(time.time()) + REMEMBERED_SECONDS + WRONG_CLOCK_SECONDS),
     }
