@@ -24,6 +24,7 @@ from tests.dynamodb.proxy import (
     refuse,
     refuse_done,
 )
+from tests.dynamodb.store import sized
 from tests.dynamodb.writer import SMALLEST, add, batch_of, batches_of, named_pages, pages_of
 from tests.servers import HOST, free_port
 from tests.shares import share_of, slow
@@ -209,11 +210,6 @@ async def test_a_connection_that_is_always_cut(
     assert await pages_of(dynamodb_client, table) == {}
 
 
-async def pop_all(session: DynamoDBSession) -> None:
-    while await session.pop_item():
-        pass
-
-
 @pytest.mark.parametrize("meets", ["UpdateItem", "BatchGetItem"])
 async def test_who_always_comes_too_late_is_told_so(
     dynamodb_client: Any, table: str, monkeypatch: pytest.MonkeyPatch, meets: str
@@ -222,23 +218,24 @@ async def test_who_always_comes_too_late_is_told_so(
     monkeypatch.setattr(_item, "PATIENCE_SECONDS", 0.1)
     session = DynamoDBSession("s", dynamodb_client, table, page_bytes=SMALLEST)
     other = DynamoDBSession("s", dynamodb_client, table, page_bytes=SMALLEST)
-    await other.add_items(LARGE)
+    two = [sized(3000, fill) for fill in "ab"]
     busy = False
 
-    async def replace_all(**_: Any) -> None:
+    async def begin_anew(**_: Any) -> None:
+        """Leave a page, and no record in the item: so every pop has to read the page."""
         nonlocal busy
         if not busy:
             busy = True
-            await other.replace_items(LARGE)
-            if meets == "BatchGetItem":
-                await other.pop_item()
+            await other.replace_items(two)
+            await other.pop_item()
             busy = False
 
+    await begin_anew()
     event = f"provide-client-params.dynamodb.{meets}"
-    dynamodb_client.meta.events.register(event, replace_all)
+    dynamodb_client.meta.events.register(event, begin_anew)
     with pytest.raises(ClientError, match="Other writers were faster, again and again") as caught:
-        await pop_all(session)
-    dynamodb_client.meta.events.unregister(event, replace_all)
+        await session.pop_item()
+    dynamodb_client.meta.events.unregister(event, begin_anew)
 
     assert caught.value.response["Error"]["Code"] == "ConditionalCheckFailedException"
-    assert len(await session.get_items()) >= len(LARGE) - 1
+    assert await session.get_items() == two[:1]
