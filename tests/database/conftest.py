@@ -12,21 +12,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import event
-from sqlalchemy.ext.asyncio import (
-    AsyncEngine,
-    AsyncSession,
-    async_sessionmaker,
-    create_async_engine,
-)
+from sqlalchemy import event, select
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
 from openai_agents_session import DatabaseSession
-from openai_agents_session.database import Base, User
+from openai_agents_session.database import AgentSession, Base, User
 from tests.database.postgres import PostgresServer, find_binaries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 HERE = Path(__file__).parent
 
@@ -142,8 +139,14 @@ def session(maker: async_sessionmaker, user_id: UUID) -> DatabaseSession:
     return DatabaseSession("s", user_id, maker)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture
 async def db(maker: async_sessionmaker) -> AsyncIterator[AsyncSession]:
     """The caller's own session."""
     async with maker() as db:
         yield db
+
+
+async def row_of(maker: async_sessionmaker, session_id: str = "s") -> AgentSession | None:
+    """The row of a conversation."""
+    async with maker() as db:
+        return await db.scalar(select(AgentSession).where(AgentSession.session_id == session_id))

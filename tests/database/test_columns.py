@@ -1,16 +1,20 @@
-"""The columns of a message are derived from its item, and a corrupt row hides no other."""
+"""What is stored of an item: its own text, and the columns that are derived from it."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from sqlalchemy import event, func, select, text, update
+from sqlalchemy import LargeBinary, Text, event, func, select, text, update
+from sqlalchemy import cast as cast_in_sql
 from sqlalchemy.exc import IntegrityError
 
+from openai_agents_session._serializer import serialize
 from openai_agents_session.database import MessageRole, SessionMessage
 from tests.contract import SECRET, numbered, user
+from tests.contract.values import LOSSLESS
+from tests.database.conftest import each_driver
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import (
@@ -148,3 +152,25 @@ async def test_a_large_batch_is_one_statement(
     statements.clear()
     assert await session.pop_item() == items[-1]
     assert [one for one in statements if one != "BEGIN"] == ["UPDATE", "DELETE"]
+
+
+def text_of(column: Any, engine: AsyncEngine) -> Any:
+    """A column as it is stored, whatever its type."""
+    return cast_in_sql(column, LargeBinary if engine.dialect.name == "sqlite" else Text)
+
+
+@each_driver
+async def test_a_batch_is_stored_byte_for_byte(
+    engine: AsyncEngine, maker: async_sessionmaker, session: DatabaseSession
+) -> None:
+    """The database takes a batch apart, and leaves each text as it was written."""
+    items = [item for name, item in LOSSLESS.items() if name != "not a number"]
+    items.append({"a": "\x00\\u0000 \ud800 \\ud800", "b": "\x01\x1f\x7f\u2028"})
+
+    await session.add_items(items)
+
+    async with maker() as db:
+        query = select(text_of(SessionMessage.extra_data, engine)).order_by(SessionMessage.position)
+        stored = (await db.scalars(query)).all()
+    texts = [one if isinstance(one, bytes) else one.encode() for one in stored]
+    assert texts == serialize(cast("Any", items))

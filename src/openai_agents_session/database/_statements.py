@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from openai_agents_session.database._items import Columns
     from openai_agents_session.database.mixins import AgentSessionMixin
 
-KEYS_AT_ONCE = 500
-"""Keys that one statement asks for: SQLite of old takes 999 parameters."""
-
 
 @cache
 def tables_of(model: type[AgentSessionMixin]) -> tuple[Table, Table]:
