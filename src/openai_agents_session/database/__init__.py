@@ -5,7 +5,7 @@
 
 ``DatabaseSession`` keeps a conversation for the SDK's Runner; ``AgentSessionService`` lists,
 renames and deletes those of a user. Both use the shipped ``AgentSession``, or an
-application's own class with ``AgentSessionMixin``. Needs PostgreSQL, or SQLite from 3.35 on.
+application's own class with ``AgentSessionMixin``. Needs PostgreSQL, or SQLite from 3.38 on.
 """
 
 from __future__ import annotations
