@@ -24,6 +24,7 @@ from redis.exceptions import (
 )
 
 from openai_agents_session import RedisSession
+from tests.contract import numbered
 from tests.servers import Endpoint, RedisServer, free_port
 
 if TYPE_CHECKING:
@@ -32,11 +33,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.redis
 
 PASSWORD = "correct-horse-battery-staple"
-
-
-def numbered(start: int, stop: int) -> list[Any]:
-    """Return messages that carry their own number."""
-    return [{"role": "user", "content": f"item {number}"} for number in range(start, stop)]
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -132,10 +132,28 @@ async def test_a_missing_right_changes_nothing(
             full_life = 5000 if error is not None or ttl is None else ttl
             assert not found or full_life - 60 < life <= full_life, where
     if scripts:
-        rarely = {"pttl"}  # asks about the last record alone
+        rarely = {"pttl"}  # is asked for with the last record: see the next test
         assert refused == {*SCRIPTED} - rarely - ({"expire"} if ttl is None else set())
     else:
         assert refused == {*UNSCRIPTED}
+
+
+async def test_the_last_record_is_popped_with_the_right_to_see_its_expiry(store: Store) -> None:
+    """It would take an expiry of something else's along, so without PTTL it stays."""
+    await store.fill()
+    await store.admin.ltrim(f"{store.prefix}:s", 0, 0)
+    session = RedisSession("s", store.client, store.prefix)
+    store.user.may("-pttl")
+
+    with pytest.raises(ResponseError) as caught:
+        await session.pop_item()
+
+    assert TEXT not in str(caught.value)
+    found, life = await store.holds()
+    assert found == ITEMS[:1]
+    assert 4940 < life <= 5000
+    store.user.may("+pttl")
+    assert await session.pop_item() == ITEMS[0]
 
 
 async def error_of(operation: Awaitable[object]) -> ResponseError | None:
