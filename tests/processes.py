@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import traceback
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import chain, groupby
@@ -111,14 +112,26 @@ def _contents(items: Iterable[Any]) -> list[str]:
     return [item["content"] for item in items]
 
 
-def in_child(work: Callable[[], Any]) -> None:
-    """Run something in a process forked from this one, which fails if it fails or hangs."""
-    if not (child := os.fork()):
-        signal.alarm(60)  # ends the child, whatever it waits for
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
+def forked(work: Callable[[], object]) -> int:
+    """Fork, and do something in the child for a minute at most; return its process id."""
+    if child := os.fork():
+        return child
+    signal.alarm(60)  # ends the child, whatever it waits for
+    code = 1
+    try:
+        work()
+        code = 0
+    except BaseException:  # noqa: BLE001 - whatever it is, the parent must not go on in here
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def ended_well(child: int) -> None:
+    """Wait for a forked process."""
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def in_child(work: Callable[[], object]) -> None:
+    """Do something in a forked process, and wait until it is done."""
+    ended_well(forked(work))

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import os
 import sys
-import traceback
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis, RedisCluster
 
 from openai_agents_session import RedisSession
+from tests.processes import ended_well, forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -46,29 +45,12 @@ async def connection_of(session: RedisSession) -> int | None:
     return await client.client_id() if isinstance(client, Redis) else None
 
 
-def in_child(work: Callable[[], object]) -> int:
-    """Fork, and do something in the child; return its process id."""
-    child = os.fork()
-    if child:
-        return child
-    try:
-        work()
-    except BaseException:  # noqa: BLE001 - whatever it is, the parent must not go on in here
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-
-def ended_well(child: int) -> None:
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
 def fork_in_the_middle(ada: RedisSession, bob: RedisSession) -> None:
     """Ada writes in the parent and Bob in the child, both at once, on one client."""
     loop = asyncio.new_event_loop()
     loop.run_until_complete(converse(ada, "Ada"))
     connection = loop.run_until_complete(connection_of(ada))
-    child = in_child(lambda: asyncio.run(converse(bob, "Bob")))
+    child = forked(lambda: asyncio.run(converse(bob, "Bob")))
     loop.run_until_complete(converse(ada, "Ada", ROUNDS))
     ended_well(child)
     assert loop.run_until_complete(connection_of(ada)) == connection
@@ -82,7 +64,7 @@ def fork_inside_of_a_loop(ada: RedisSession, bob: RedisSession) -> None:
 
     async def main() -> None:
         await converse(ada, "Ada", 2 * ROUNDS)
-        child = in_child(lambda: asyncio.run(converse(bob, "Bob", ROUNDS)))
+        child = forked(lambda: asyncio.run(converse(bob, "Bob", ROUNDS)))
         await converse(ada, "Ada", 3 * ROUNDS)
         ended_well(child)
         assert len(await bob.get_items()) == 2 * ROUNDS
@@ -137,7 +119,7 @@ def preloaded(url: str, prefix: str) -> None:
     def bob() -> None:
         asyncio.run(converse(RedisSession("bob", client, f"{prefix}-preloaded"), "Bob"))
 
-    child = in_child(bob)
+    child = forked(bob)
     asyncio.run(converse(RedisSession("ada", client, f"{prefix}-preloaded"), "Ada"))
     ended_well(child)
     asyncio.run(client.aclose())
