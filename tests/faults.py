@@ -189,8 +189,12 @@ class FaultyProxy(Proxy):
                 name = _command_name(request)
                 self.requests[name.decode()] += 1
                 asked.append(name)
+            await self._before_delivery()
             server.write(data)
             await server.drain()
+
+    async def _before_delivery(self) -> None:
+        """Run before what has arrived from a client is passed on to the server."""
 
     async def _forward_answers(
         self, server: asyncio.StreamReader, client: asyncio.StreamWriter, asked: deque[bytes]

@@ -16,7 +16,6 @@ from tests.redis.writer import batch_of
 from tests.servers import sweep, wait_until
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Iterator
 
     from tests.servers import Endpoint
@@ -44,16 +43,10 @@ class LateProxy(FaultyProxy):
         self.armed = False
         self.delivery = asyncio.Event()
 
-    async def _forward_requests(
-        self, client: asyncio.StreamReader, server: asyncio.StreamWriter, asked: deque[bytes]
-    ) -> None:
-        while data := await client.read(2**16):
-            if self.armed:
-                self.armed = False
-                await self.delivery.wait()
-            asked.append(b"")
-            server.write(data)
-            await server.drain()
+    async def _before_delivery(self) -> None:
+        if self.armed:
+            self.armed = False
+            await self.delivery.wait()
 
 
 def scripts_run(server: Endpoint) -> int:
