@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from openai_agents_session.dynamodb._conversation import Found
 from openai_agents_session.dynamodb._packing import (
     MISSING,
     PART_BYTES,
@@ -36,6 +37,7 @@ from openai_agents_session.dynamodb._state import (
 )
 from openai_agents_session.dynamodb._updates import (
     append_update,
+    clear_update,
     has_room,
     outlives,
     replace_update,
@@ -173,7 +175,7 @@ def test_no_item_is_an_empty_head() -> None:
 
     assert head == ItemState()
     assert not head.exists
-    assert not head.expired
+    assert not head.has_expired
     assert (head.count, head.size, head.version, head.pages) == (0, 0, None, ())
 
 
@@ -195,7 +197,7 @@ def test_item_is_parsed() -> None:
     )
 
     assert head.exists
-    assert not head.expired
+    assert not head.has_expired
     assert head.records == [{"S": "{}"}, {"N": "1"}]
     assert head.version == 2**48
     assert head.pages == (PageRef("AAAAAAAAAAAA", 3), PageRef("AAAA-_AAAAAA", 0))
@@ -211,31 +213,23 @@ def test_item_is_parsed() -> None:
     [(0, True), (-1, True), (1, False), (10**9, False), (-0.5, True), (0.5, False)],
 )
 def test_item_expires_in_the_second_of_its_ttl(ttl: float, expired: bool) -> None:
-    """Up to and with that second, all that is left of it are its pages, to be deleted."""
-    page = {"S": "3.AAAAAAAAAAAA"}
-    head = ItemState.parse(
-        {
-            "items": {"L": [{"S": "{}"}]},
-            "pages": {"L": [page]},
-            "ttl": {"N": str(NOW + ttl)},
-        }
-    )
+    """At that second its time is over, and what was read of it has no records."""
+    item = ItemState.parse({"items": {"L": [{"S": "{}"}]}, "ttl": {"N": str(NOW + ttl)}})
 
-    ref = PageRef.parse(page["S"])
-    assert head.expired is expired
-    assert head.count == (0 if expired else 4)
-    assert (head.pages, head.expired_pages) == (((), (ref,)) if expired else ((ref,), ()))
-    assert head.as_of_now() is head
+    assert item.has_expired is item.has_ended is expired
+    assert Found.of(item).stored == ([] if expired else [{"S": "{}"}])
 
 
-def test_head_expires_later() -> None:
-    """A head that was read before its end is over after it."""
-    head = ItemState(exists=True, records=[{"S": "{}"}], ttl=int(time.time()) + 1000)
-    assert head.as_of_now() is head
+def test_what_was_found_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not end between being read and being written."""
+    ref = PageRef.new(3)
+    item = ItemState(exists=True, records=[{"S": "{}"}], pages=(ref,), ttl=int(time.time()) + 1000)
+    found = Found.of(item)
+    later = time.time() + 2000
+    monkeypatch.setattr(time, "time", lambda: later)
 
-    over = replace(head, ttl=int(time.time())).as_of_now()
-    assert over.expired
-    assert over.records == []
+    assert (found.stored, found.older, found.ended) == ([{"S": "{}"}], (ref,), False)
+    assert (Found.of(item).stored, Found.of(item).older) == ([], ())
 
 
 @given(texts)
@@ -375,7 +369,7 @@ def test_item_takes_what_fits() -> None:
     assert has_room(head, 100, ROOM, None)
     assert not has_room(head, 101, ROOM, None)
     assert not has_room(replace(head, version=None), 1, ROOM, None)
-    assert not has_room(replace(head, ttl=1).as_of_now(), 1, ROOM, None)
+    assert not has_room(replace(head, ttl=1), 1, ROOM, None)
     paged = ItemState(exists=True, version=1, records=[{"S": "x" * 9}])
     paged = replace(paged, pages=(ref,), ttl=later, pages_until=later + 10)
     assert has_room(paged, 40, ROOM, None)
@@ -424,7 +418,13 @@ def test_every_name_and_value_of_a_request_is_used(ttl: int | None) -> None:
     ]
     requests = [
         append_update([{"S": "{}"}], mark, size=3, room=Room(4096, 4096), ttl=ttl, start=1),
-        *(replace_update(head, after, mark) for head in heads for after in afters),
+        *(clear_update(mark, {mark}, 1, exists=exists) for exists in (True, False)),
+        *(
+            replace_update(head, after, mark, ended=ended)
+            for head in heads
+            for after in afters
+            for ended in (True, False)
+        ),
     ]
     for request in requests:
         text = request["UpdateExpression"] + " " + request["ConditionExpression"]

@@ -19,13 +19,21 @@ Bookkeeping beside them:
     updated_at          S     when it was last written to
     cleared_at          S     in an item that has no conversation any more, or none yet: since when
 
-Past ``page_bytes`` the oldest elements of ``items`` move to a page: an item that is written once
-and never changed, of ``items``, ``page_of`` (the session's id), ``created_at``, ``ttl`` and the
-``writes`` and ``writes_since`` of that time. Where ``pages`` gets long, its oldest references move
-to a page of references, which has ``pages`` in the place of ``items`` and the tokens; its level is
-1, that of a page of references to such pages 2, and so on. A page is stored before the session's
-item, or a page that this one names, names it, and deleted after they do no more. So whoever reads
-an item and finds all its pages has read one state of the conversation; who misses one reads again.
+Past ``page_bytes`` the oldest elements of ``items`` move to a page, an item that is stored once
+and only ever gets a later ``ttl``:
+
+    session_id          S     {session_id}~{12 random characters}
+    page_of             S     the session's id; this tells a page from a session
+    items               L     of S: JSON texts, or a part of one that is too large for one page
+    created_at          S     when the page was stored
+    writes              BS    tokens of the writes before it, since ``writes_since``
+    ttl                 N     epoch seconds, later than the session's own
+
+When ``pages`` gets long, its oldest references move to a page of references. That has ``pages`` in
+the place of ``items`` and the tokens. Its level is 1, that of a page of references to such pages is
+2, and so on. A page is stored before anything refers to it, and deleted after nothing does any
+more. So a reader that finds all pages of an item has read one state of the conversation; one that
+misses a page reads again.
 
 Each write is one conditional ``UpdateItem``, atomic, and done exactly once: ``_conversation``
 says how. Items of release 0.1.0 (``conversation_data``, a list in one JSON text) are read as

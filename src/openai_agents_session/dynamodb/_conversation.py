@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from openai_agents_session import _conversation
 from openai_agents_session._conversation import UnreadableError
@@ -37,7 +37,6 @@ from openai_agents_session.dynamodb._state import (
 from openai_agents_session.dynamodb._updates import (
     append_update,
     clear_update,
-    create_update,
     has_room,
     outlives,
     replace_update,
@@ -71,6 +70,7 @@ class Found(_conversation.Found):
 
     Attributes:
         item: the session's item.
+        ended: whether its conversation had ended by then, so that there are no records.
         older: the pages before the records, which were not read.
         stored: the records as they are stored. One that is no text is an empty one in ``records``.
         writes: the tokens of the item and the pages that were read.
@@ -78,6 +78,7 @@ class Found(_conversation.Found):
     """
 
     item: ItemState
+    ended: bool
     older: tuple[PageRef, ...]
     stored: list[Attribute] = field(repr=False)
     writes: frozenset[bytes]
@@ -86,8 +87,9 @@ class Found(_conversation.Found):
     @classmethod
     def of(cls, item: ItemState) -> Found:
         """Return what the item alone has of the conversation."""
-        records = texts_of(item.records)
-        return cls(records, item, item.pages, item.records, item.writes, item.since)
+        ended = item.has_ended
+        stored, older = ([], ()) if ended else (item.records, item.pages)
+        return cls(texts_of(stored), item, ended, older, stored, item.writes, item.since)
 
 
 class DynamoDBConversation:
@@ -122,12 +124,12 @@ class DynamoDBConversation:
             item = item or self._item.last_seen
             if item is None and size > self._room.first:
                 item = await self._item.read()
-            item = item and item.as_of_now()
             lasts = self._lasts(item)
             ttl = None if lasts is None else int(time.time()) + lasts
             taken = item is None or has_room(item, size, self._room, ttl)
             if item and (not taken or item.has_stale_tokens or token.stamp <= item.since):
-                await self._commit(Found.of(item), item.records + added, token)
+                found = Found.of(item)
+                await self._commit(found, found.stored + added, token)
                 return
             start = getrandbits(48)
             request = append_update(added, token, size=size, room=self._room, ttl=ttl, start=start)
@@ -192,22 +194,14 @@ class DynamoDBConversation:
             names = {token}
             if item and token.stamp <= item.since:
                 token = Token.after(item.since)
-            start = getrandbits(48)
-            request = clear_update(token, names, start)
+            request = clear_update(token, names, getrandbits(48))
             answer = await self._item.update(token, request)
             if answer:  # else it was an earlier attempt, and what was there before is not told
                 seen = ItemState.parse(answer["Attributes"])
-                self._item.last_seen = ItemState(
-                    exists=True,
-                    cleared=True,
-                    version=(start if seen.version is None else seen.version) + 1,
-                    writes=seen.writes | names | {token},
-                    since=seen.since,
-                    ttl=int(request["ExpressionAttributeValues"][":until"]["N"]),
-                )
+                self._item.last_seen = _cleared(seen, request)
 
         await self._item.write(attempt)
-        await self._item.pages.discard(seen.pages + seen.expired_pages, named=())
+        await self._item.pages.discard(seen.pages, named=())
 
     async def ping(self) -> bool:
         """Return whether DynamoDB answers and the table is there."""
@@ -240,7 +234,8 @@ class DynamoDBConversation:
             since = page.since
         stored = join(refs, pages) + found.stored
         writes = found.writes.union(*(page.writes for page in pages if page))
-        return Found(texts_of(stored), found.item, older, stored, writes, since)
+        texts = texts_of(stored)
+        return Found(texts, found.item, found.ended, older, stored, writes, since)
 
     async def _swap(self, found: Found, stored: list[Attribute]) -> bool:
         """Put records in the place of what was found; return whether it was still there."""
@@ -248,7 +243,7 @@ class DynamoDBConversation:
 
         async def attempt(item: ItemState | None, token: Token) -> None:
             nonlocal done
-            done = item is None and found.item.as_of_now() is found.item
+            done = item is None and found.ended == found.item.has_ended
             if done:
                 await self._commit(found, stored, token)
 
@@ -264,7 +259,7 @@ class DynamoDBConversation:
             found = Found.of(await self._created())
         item = found.item
         ttl: float | None = None if self._ttl is None else int(time.time()) + self._ttl
-        if ttl is None and not item.has_ended:
+        if ttl is None and not found.ended:
             ttl = item.ttl
         until = pages_until = None if ttl is None else ttl + max(self._ttl or 0, DAY)
         if found.older and item.pages_until is None and ttl is not None:
@@ -287,21 +282,18 @@ class DynamoDBConversation:
             writes=after.writes | names | {token},
             ttl=ttl,
             pages_until=pages_until if after.pages else None,
-            created_at="" if item.has_ended else item.created_at,
+            created_at=(not found.ended and item.created_at) or timestamp(token.stamp),
         )
-        if not after.created_at:
-            after = replace(after, created_at=timestamp(token.stamp))
         stored = [ref for ref, _ in new]
         try:
             await self._item.pages.put(new, until)
         except FAILED:
             await self._item.pages.discard(stored)
             raise
-        request = replace_update(item, after, token)
+        request = replace_update(item, after, token, ended=found.ended)
         if await self._item.update(token, request, ttl=self._ttl, known=item, stored=stored):
             self._item.last_seen = after
-        named = [*found.older, *stored]
-        await self._item.pages.discard(item.pages + item.expired_pages, named=named)
+        await self._item.pages.discard(item.pages, named=[*found.older, *stored])
 
     def _paged(
         self, found: Found, records: list[Attribute]
@@ -330,10 +322,10 @@ class DynamoDBConversation:
         named is there, however long its writer stood still.
         """
         token = Token.after(0)
-        answer = await self._item.update(token, create_update(token, getrandbits(48)))
-        if answer is None:
+        request = clear_update(token, {token}, getrandbits(48), exists=False)
+        if await self._item.update(token, request) is None:
             raise SupersededError(await self._item.read())
-        return ItemState.parse(answer["Attributes"])
+        return _cleared(ItemState(), request)
 
     async def _write(
         self, attempt: Callable[[ItemState | None, Token], Awaitable[None]], *, again: bool = True
@@ -367,18 +359,18 @@ class DynamoDBConversation:
         if not self._is_long(took):
             return False
         item = await self._item.read()
-        if token in item.writes and not item.expired:
+        if token in item.writes and not item.has_expired:
 
             async def renew(item: ItemState | None, renewal: Token) -> None:
-                item = item or await self._item.read()
-                if not item.has_ended and token in item.writes:
-                    await self._commit(Found.of(item), item.records, renewal)
+                found = Found.of(item or await self._item.read())
+                if not found.ended and token in found.item.writes:
+                    await self._commit(found, found.stored, renewal)
 
             _, took = await self._item.write(renew)
             if not self._is_long(took):
                 return False
             item = await self._item.read()
-        return token in item.writes and item.expired
+        return token in item.writes and item.has_expired
 
     def _is_long(self, took: float) -> bool:
         return self._ttl is not None and took >= max(LATE_SECONDS, self._ttl * LATE_SHARE)
@@ -391,6 +383,20 @@ class DynamoDBConversation:
             return self._ttl
         ahead = int(state.ttl) - int(time.time()) - self._ttl
         return self._ttl + (ahead if 0 < ahead <= AHEAD_SECONDS else 0)
+
+
+def _cleared(state: ItemState, request: dict[str, Any]) -> ItemState:
+    """Return what a request of ``clear_update`` makes of an item."""
+    values = request["ExpressionAttributeValues"]
+    version = int(values[":start"]["N"]) if state.version is None else state.version
+    return ItemState(
+        exists=True,
+        cleared=True,
+        version=version + 1,
+        writes=state.writes.union(values[":tokens"]["BS"]),
+        since=state.since,
+        ttl=int(values[":until"]["N"]),
+    )
 
 
 def _stored(records: Sequence[bytes]) -> list[Attribute]:

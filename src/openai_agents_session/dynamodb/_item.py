@@ -159,7 +159,7 @@ class Item:
             return True
         if token.stamp > state.since:
             return False
-        since, refs = state.since, [*state.pages, *state.expired_pages]
+        since, refs = state.since, [*state.pages]
         while refs:
             newest = refs.pop()
             (page,) = await self.pages.read([newest])

@@ -7,14 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from openai_agents_session.dynamodb._driver import ConditionFailedError, Table
-from openai_agents_session.dynamodb._pages import Pages
-from openai_agents_session.dynamodb._state import (
-    NAME_LENGTH,
-    ItemState,
-    PageRef,
-    getrandbits,
-    timestamp,
-)
+from openai_agents_session.dynamodb._item import Item
+from openai_agents_session.dynamodb._state import NAME_LENGTH, PageRef, getrandbits, timestamp
 from openai_agents_session.dynamodb._updates import conditional, number
 
 if TYPE_CHECKING:
@@ -70,11 +64,12 @@ async def remove_orphaned_pages(
             names = found.setdefault(item["page_of"]["S"], set())
             names.add(item["session_id"]["S"][-NAME_LENGTH:])
         for session_id, names in found.items():
-            orphans = names - await _named(table, session_id)
+            session = Item(table, session_id)
+            orphans = names - await _named(session)
             if orphans and not dry_run:
                 await _stop_writers(table, session_id)
-                orphans = names - await _named(table, session_id)
-                await Pages(table, session_id).delete([PageRef(name, 0) for name in orphans])
+                orphans = names - await _named(session)
+                await session.pages.delete([PageRef(name, 0) for name in orphans])
             removed += len(orphans)
         if "LastEvaluatedKey" not in answer:
             return removed
@@ -99,22 +94,14 @@ async def _stop_writers(table: Table, session_id: str) -> None:
         )
 
 
-async def _named(table: Table, session_id: str) -> set[str]:
+async def _named(item: Item) -> set[str]:
     """Return the names of the pages that a session names, also if it has expired."""
-    pages = Pages(table, session_id)
-    state = await _head(table, session_id)
+    state = await item.read()
     while True:
-        refs = state.pages + state.expired_pages
-        named = {ref.name for ref in await pages.with_nested(refs)}
-        if not any(ref.level for ref in refs):
+        named = {ref.name for ref in await item.pages.with_nested(state.pages)}
+        if not any(ref.level for ref in state.pages):
             return named
-        now = await _head(table, session_id)
+        now = await item.read()
         if now.version == state.version:  # else a page of references may have gone meanwhile
             return named
         state = now
-
-
-async def _head(table: Table, session_id: str) -> ItemState:
-    key = {"session_id": {"S": session_id}}
-    answer = await table.call("get_item", Key=key, ConsistentRead=True)
-    return ItemState.parse(answer.get("Item", {}))

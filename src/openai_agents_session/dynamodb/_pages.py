@@ -1,18 +1,7 @@
-"""A session's pages: items that are stored once, never changed, and deleted.
+"""A session's pages: read, stored and deleted. ``__init__`` says what is in one.
 
-    session_id     S     {session_id}~{name}
-    page_of        S     the session's id; this is what tells a page from a session
-    items          L     of S: JSON texts, or a part of one that is too large for one page
-    created_at     S     when the page was stored
-    writes         BS    tokens of the writes before it, since ``writes_since``
-    ttl            N     epoch seconds, later than the session's own
-
-A page of references has in the place of ``items`` and the tokens:
-
-    pages          L     of S: references, as in the session's item
-
-A page is stored under a name that nobody knows before a session's item names it. So to
-store it twice does no harm, and no page is ever in the way of a session.
+A page is stored under a random name before the session's item refers to it. So it does no harm
+to store it twice, and no page is ever in the way of a session.
 """
 
 from __future__ import annotations

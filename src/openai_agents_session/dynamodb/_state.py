@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from os import urandom
 from random import SystemRandom
@@ -118,16 +118,14 @@ class PageRef:
 
 @dataclass(frozen=True)
 class ItemState:
-    """A session's item, as it was read.
+    """A session's item, as it is stored.
 
     Attributes:
         stored: the attributes that stand for the whole where there is no ``version``.
         exists: whether there is an item.
-        expired: whether its time is over: then ``records`` and ``pages`` are empty.
-        cleared: whether it only says that a conversation was cleared, or is about to begin.
+        cleared: whether it has no conversation: it was cleared, or is about to begin.
         records: the newest records, oldest first.
         pages: where the others are, oldest first.
-        expired_pages: the pages of the conversation whose time is over.
         version: changes with every write; None where there is none.
         writes: tokens of the last writes.
         since: writes that began later, in milliseconds, are in ``writes`` if they were done.
@@ -138,11 +136,9 @@ class ItemState:
 
     stored: dict[str, Attribute] = field(default_factory=dict, repr=False)
     exists: bool = False
-    expired: bool = False
     cleared: bool = False
     records: list[Attribute] = field(default_factory=list, repr=False)
     pages: tuple[PageRef, ...] = ()
-    expired_pages: tuple[PageRef, ...] = ()
     version: int | None = None
     writes: frozenset[bytes] = frozenset()
     since: int = 0
@@ -171,18 +167,17 @@ class ItemState:
             ttl=_seconds(attributes, "ttl"),
             pages_until=_seconds(attributes, "pages_until"),
             created_at=attributes.get("created_at", {}).get("S", ""),
-        ).as_of_now()
+        )
 
-    def as_of_now(self) -> ItemState:
-        """Return the same without the conversation, if its time is over by now."""
-        if self.expired or self.ttl is None or self.ttl > int(time.time()):
-            return self
-        return replace(self, expired=True, records=[], pages=(), expired_pages=self.pages)
+    @property
+    def has_expired(self) -> bool:
+        """Whether its time is over by now."""
+        return self.ttl is not None and self.ttl <= int(time.time())
 
     @property
     def has_ended(self) -> bool:
-        """Whether what is written next begins a new conversation."""
-        return self.expired or self.cleared
+        """Whether a write begins a new conversation now."""
+        return self.cleared or self.has_expired
 
     @property
     def size(self) -> int:

@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from openai_agents_session.dynamodb._packing import Room
     from openai_agents_session.dynamodb._state import Attribute, ItemState, Token
 
-_CLEARED = (
-    "#cleared_at = :moment, #updated_at = :moment, #count = :zero, #bytes = :zero, #ttl = :until"
-)
-
 
 def append_update(
     records: list[Attribute],
@@ -118,8 +114,17 @@ def has_room(state: ItemState, size: int, room: Room, ttl: int | None) -> bool:
     )
 
 
-def replace_update(state: ItemState, after: ItemState, token: Token) -> dict[str, Any]:
-    """The update that makes of the item, as it was read, what it shall be."""
+def replace_update(
+    state: ItemState, after: ItemState, token: Token, *, ended: bool
+) -> dict[str, Any]:
+    """Return the update that replaces what the item says, if it is still what was read.
+
+    Args:
+        state: what was read.
+        after: what it says then.
+        token: names the write.
+        ended: whether the conversation that was read has ended, so that this begins another.
+    """
     values: dict[str, Attribute] = {
         ":version": number(after.version or 0),
         ":count": number(after.count),
@@ -168,7 +173,7 @@ def replace_update(state: ItemState, after: ItemState, token: Token) -> dict[str
     if state.version is None and "L" in state.stored.get("items", {}):
         clauses.append("size(#items) = :read_size")  # dynalite finds no two lists equal
         values[":read_size"] = number(len(state.stored["items"]["L"]))
-    if state.ttl is not None and not state.expired:  # it may be over when this arrives
+    if state.ttl is not None and not ended:  # it may be over when this arrives
         clauses.append("#ttl > :now")
         values[":now"] = number(int(time.time()))
     return {
@@ -177,31 +182,41 @@ def replace_update(state: ItemState, after: ItemState, token: Token) -> dict[str
     }
 
 
-def clear_update(token: Token, names: set[Token], start: int) -> dict[str, Any]:
-    """Return the update that leaves nothing of a conversation but what was done to it.
+def clear_update(
+    token: Token, names: set[Token], start: int, *, exists: bool = True
+) -> dict[str, Any]:
+    """Return the update that leaves an item without a conversation.
 
     The tokens stay for as long as a request may be on its way, so that one that comes late
-    is refused. Where there is no item, none is made.
+    is refused.
 
     Args:
         token: names the write.
         names: all that may have named it in an earlier request.
         start: the version of an item that had none, less one.
+        exists: clear an item, and do nothing where there is none; False makes one, where there
+            is none.
     """
     condition = (
         "attribute_exists(#session_id) AND attribute_not_exists(#page_of) "
         "AND attribute_not_exists(#cleared_at) "
+        if exists
+        else "attribute_not_exists(#session_id) "
+    ) + (
         "AND (attribute_not_exists(#writes) OR NOT contains(#writes, :token)) "
         "AND (attribute_not_exists(#writes_since) OR #writes_since < :stamp)"
     )
     update = (
-        f"SET {_CLEARED}, #version = if_not_exists(#version, :start) + :one, "
+        "SET #cleared_at = :moment, #updated_at = :moment, #count = :zero, #bytes = :zero, "
+        "#ttl = :until, #version = if_not_exists(#version, :start) + :one, "
         "#writes_since = if_not_exists(#writes_since, :zero) "
         "REMOVE #items, #pages, #pages_until, #created_at, #conversation_data "
         "ADD #writes :tokens"
     )
     values: dict[str, Attribute] = {
-        **_cleared(token),
+        ":moment": {"S": timestamp(token.stamp)},
+        ":zero": number(0),
+        ":until": number(int(time.time()) + REMEMBERED_SECONDS + WRONG_CLOCK_SECONDS),
         ":start": number(start),
         ":one": number(1),
         ":stamp": number(token.stamp),
@@ -212,33 +227,6 @@ def clear_update(token: Token, names: set[Token], start: int) -> dict[str, Any]:
         "UpdateExpression": update,
         "ReturnValues": "ALL_OLD",
         **conditional(condition, values, update),
-    }
-
-
-def create_update(token: Token, version: int) -> dict[str, Any]:
-    """Return the update that makes an item for a conversation that is about to begin.
-
-    It says the same as a cleared one. What is stored for the conversation can then be named
-    under the condition that nothing has come between.
-    """
-    update = f"SET {_CLEARED}, #version = :version, #writes_since = :zero ADD #writes :tokens"
-    values = {
-        **_cleared(token),
-        ":version": number(version),
-        ":tokens": {"BS": [bytes(token)]},
-    }
-    return {
-        "UpdateExpression": update,
-        "ReturnValues": "ALL_NEW",
-        **conditional("attribute_not_exists(#session_id)", values, update),
-    }
-
-
-def _cleared(token: Token) -> dict[str, Attribute]:
-    return {
-        ":moment": {"S": timestamp(token.stamp)},
-        ":zero": number(0),
-        ":until": number(int(time.time()) + REMEMBERED_SECONDS + WRONG_CLOCK_SECONDS),
     }
 
 
