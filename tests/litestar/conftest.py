@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from uuid import UUID
 
 import pytest
 import pytest_asyncio
-from agents import Agent
-from agents.testing import ScriptedModel, assistant_message
+from agents import Agent, function_tool
+from agents.testing import ScriptedModel, assistant_message, function_call
 from litestar import Litestar
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from litestar.testing import AsyncTestClient
@@ -84,6 +85,28 @@ def last_input(agent: Agent[Any]) -> Any:
     assert isinstance(agent.model, ScriptedModel)
     assert agent.model.last_call is not None
     return agent.model.last_call.input
+
+
+class SlowAgent:
+    """An agent whose tool sets ``working`` when it begins, and ends once ``go_on`` is set.
+
+    Args:
+        answer: what it says when the tool has ended.
+    """
+
+    def __init__(self, answer: str) -> None:
+        self.working, self.go_on = asyncio.Event(), asyncio.Event()
+
+        @function_tool
+        async def work() -> str:
+            """Take a while."""
+            self.working.set()
+            await self.go_on.wait()
+            return "done"
+
+        call = function_call("work", "{}", call_id="call_1")
+        self.model = ScriptedModel([[call], [assistant_message(answer)]])
+        self.agent = Agent(name="Slow", model=self.model, tools=[work])
 
 
 def make_app(agent: Any, database: Any, **options: Any) -> Litestar:

@@ -15,7 +15,7 @@ from litestar.di import Provide
 
 from openai_agents_session import AgentSessionService, DatabaseSession
 from openai_agents_session.litestar import _runs
-from tests.litestar.conftest import answering, make_app
+from tests.litestar.conftest import SlowAgent, answering, make_app
 from tests.litestar.test_example import events
 from tests.litestar.test_runs import contents, serving
 
@@ -144,26 +144,15 @@ async def test_a_cancelled_request_leaves_a_whole_run(
     user_id: UUID, maker: async_sessionmaker
 ) -> None:
     """As at a shutdown that does not wait: what has begun is drained, with a stream or without."""
-    working, go_on = asyncio.Event(), asyncio.Event()
-
-    @function_tool
-    async def work() -> str:
-        """Take a while."""
-        working.set()
-        await go_on.wait()
-        return "done"
-
-    call = function_call("work", "{}", call_id="call_1")
-    model = ScriptedModel([[call], [assistant_message("Done.")]])
+    slow = SlowAgent("Done.")
     session = DatabaseSession("s", user_id, maker)
-    agent = Agent(name="Slow", model=model, tools=[work])
-    asking = asyncio.create_task(_runs.answer(agent, "Go", session, {}))
-    await working.wait()
+    asking = asyncio.create_task(_runs.answer(slow.agent, "Go", session, {}))
+    await slow.working.wait()
 
     asking.cancel()
     await asyncio.wait({asking})
     assert asking.cancelled()
-    go_on.set()
+    slow.go_on.set()
     await _runs.drain()
 
     whole = ["user", "function_call", "function_call_output", "message"]

@@ -37,7 +37,7 @@ from sqlalchemy.exc import OperationalError
 from openai_agents_session import DatabaseSession
 from openai_agents_session.litestar import AgentSessionsPlugin, _runs
 from openai_agents_session.litestar._errors import UnavailableException, quietly
-from tests.litestar.conftest import HeaderAuthentication, answering, make_app
+from tests.litestar.conftest import HeaderAuthentication, SlowAgent, answering, make_app
 from tests.litestar.test_example import events
 from tests.servers import free_port
 
@@ -378,31 +378,20 @@ async def test_a_client_that_goes_away_leaves_a_whole_turn(
     database: str, user_id: UUID, maker: async_sessionmaker
 ) -> None:
     """The tool that is at work ends and is stored with its call; no other turn begins."""
-    working, go_on = asyncio.Event(), asyncio.Event()
-
-    @function_tool
-    async def work() -> str:
-        """Take a while."""
-        working.set()
-        await go_on.wait()
-        return "done"
-
-    call = function_call("work", "{}", call_id="call_1")
-    model = ScriptedModel([[call], [assistant_message("never asked")]])
-    app = make_app(Agent(name="Slow", model=model, tools=[work]), database)
+    slow = SlowAgent("never asked")
     session = DatabaseSession("a", user_id, maker)
     body = {"message": "Go"}
 
-    async with serving(app, user_id) as client:
+    async with serving(make_app(slow.agent, database), user_id) as client:
         request = client.build_request("POST", "/agents/sessions/a/chat/stream", json=body)
         streamed = await client.send(request, stream=True)
-        await working.wait()
+        await slow.working.wait()
         await streamed.aclose()  # closes the connection
-        go_on.set()
+        slow.go_on.set()
         await asyncio.gather(*_runs._running)
 
         assert await contents(session) == ["user", "function_call", "function_call_output"]
-        assert model.remaining_steps == 1
+        assert slow.model.remaining_steps == 1
         again = await client.post("/agents/sessions/a/chat", json={"message": "Still there?"})
         assert again.json()["response"] == "never asked"
         assert not _runs._running
