@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,16 @@ def test_importing_the_package_imports_nothing_else(statement: str) -> None:
 
     assert imported(report, "openai_agents_session") == ["openai_agents_session"]
     assert imported(report, *HEAVY) == []
+
+
+def test_the_version_is_looked_up_when_it_is_asked_for() -> None:
+    """It is that of the installed package, and reading the metadata is left until then."""
+    before = run("import openai_agents_session", fresh=True)
+    assert "importlib.metadata" not in before["modules"]
+
+    after = run("import openai_agents_session; openai_agents_session.__version__", fresh=True)
+    assert "importlib.metadata" in after["modules"]
+    assert openai_agents_session.__version__ == version("openai-agents-session")
 
 
 @for_each_backend
@@ -269,11 +280,12 @@ def test_the_names_are_all_there() -> None:
     star: dict[str, object] = {}
     exec("from openai_agents_session import *", star)
 
-    assert sorted(BACKENDS) == sorted(public)
+    assert sorted([*BACKENDS, "__version__"]) == sorted(public)
     assert sorted(set(public)) == sorted(public)
     for name in public:
         assert name in dir(openai_agents_session)
         assert star[name] is getattr(openai_agents_session, name)
+    for name in BACKENDS:
         assert getattr(openai_agents_session, name).__name__ == name
 
 

@@ -76,6 +76,7 @@ def construct(client: Redis, cluster: RedisCluster, sentinel: Sentinel) -> None:
     RedisSession("user-123", sentinel.master_for("main"))
     assert_type(openai_agents_session.RedisSession("user-123", client), RedisSession)
     assert_type(DirectRedisSession("user-123", client), RedisSession)
+    assert_type(openai_agents_session.__version__, str)
 
 
 def construct_from_url() -> None:

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from openai_agents_session.dynamodb import DynamoDBSession
     from openai_agents_session.redis import RedisSession
 
-__all__ = ["AgentSessionService", "DatabaseSession", "DynamoDBSession", "RedisSession"]
+    __version__: str
+
+__all__ = [
+    "AgentSessionService",
+    "DatabaseSession",
+    "DynamoDBSession",
+    "RedisSession",
+    "__version__",
+]
 
 # name -> the module that defines it
 _BACKENDS = {
@@ -27,14 +35,26 @@ _BACKENDS = {
 if not TYPE_CHECKING:  # or every misspelt name would pass for an object
 
     def __getattr__(name: str) -> object:
-        """Import a backend on first use (PEP 562) and keep it for the next."""
-        if name not in _BACKENDS:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module  # noqa: PLC0415 - paid for by those who use a backend
+        """Import a backend, or look the version up, on first use (PEP 562); keep it for the next.
 
-        backend = getattr(import_module(f"{__name__}.{_BACKENDS[name]}"), name)
-        globals()[name] = backend
-        return backend
+        Raises:
+            AttributeError: there is no such name.
+            ImportError: the backend's extra is not installed.
+            importlib.metadata.PackageNotFoundError: the package is not installed, only imported.
+        """
+        value: object
+        if name == "__version__":
+            from importlib.metadata import version  # noqa: PLC0415 - it costs more than all the rest
+
+            value = version("openai-agents-session")
+        elif name in _BACKENDS:
+            from importlib import import_module  # noqa: PLC0415 - paid for by those who use a backend
+
+            value = getattr(import_module(f"{__name__}.{_BACKENDS[name]}"), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
