@@ -10,7 +10,7 @@ RETRY_SECONDS = 1.0
 
 
 class Pauses:
-    """Time between attempts: each pause longer, and not in step with other writers.
+    """Time between attempts: each pause is longer, and not in step with other writers.
 
     Args:
         first: seconds of the first pause at most.
@@ -23,11 +23,21 @@ class Pauses:
         self._first = first
         self._longest = longest
         self._pause = 0.0
+        self._end = 0.0
 
     @property
     def elapsed(self) -> float:
         """Seconds since the first attempt began."""
         return self._clock() - self._began
+
+    def may_retry(self) -> bool:
+        """Return whether to try again: for ``RETRY_SECONDS`` after the first call of this."""
+        self._end = self._end or self.elapsed + RETRY_SECONDS
+        return self.elapsed <= self._end
+
+    def forget_failures(self) -> None:
+        """Let the next call of ``may_retry`` be the first."""
+        self._end = 0.0
 
     async def wait(self) -> bool:
         """Wait for the next attempt, not at all for the first; return whether it waited."""

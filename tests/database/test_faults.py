@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
-from openai_agents_session import AgentSessionService, DatabaseSession
+from openai_agents_session import AgentSessionService, DatabaseSession, _pauses
 from openai_agents_session.database import Base, _driver
 from tests.database.conftest import new_user
 from tests.database.proxy import Fault, PostgresProxy, Request
@@ -110,7 +110,7 @@ def session(maker: async_sessionmaker, user_id: UUID) -> DatabaseSession:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no slow machine be taken for a server that is away."""
-    monkeypatch.setattr(_driver, "RETRY_SECONDS", 60.0)
+    monkeypatch.setattr(_pauses, "RETRY_SECONDS", 60.0)
     monkeypatch.setattr(_driver, "SETTLE_SECONDS", 60.0)
 
 
@@ -349,7 +349,7 @@ async def test_a_server_that_is_away_is_an_error(
     session: DatabaseSession, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the attempts it is what the driver says; then all goes on."""
-    monkeypatch.setattr(_driver, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(_pauses, "RETRY_SECONDS", 0.1)
     await session.add_items(numbered(0, 1))
     await asyncio.to_thread(postgres.stop)
     try:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import BotoCoreError
 
-from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb import _driver, remove_orphaned_pages
+from openai_agents_session import DynamoDBSession, _pauses
+from openai_agents_session.dynamodb import remove_orphaned_pages
 from tests.dynamodb import emulators
 from tests.dynamodb.proxy import (
     CUT_BEFORE,
@@ -299,7 +299,7 @@ async def test_a_crash_before_any_request(
     case: Case,
 ) -> None:
     """The conversation is the old one or the new one, and what else is left can be removed."""
-    monkeypatch.setattr(_driver, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(_pauses, "RETRY_SECONDS", 0.0)
     await crash_before_each_request(emulator.url, dynamodb_client, table, case)
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb import _driver
+from openai_agents_session import DynamoDBSession, _pauses
 from tests.dynamodb import emulators
 from tests.dynamodb.proxy import LOSE_ANSWER, behind, lose_answer_at, on, one_in
 from tests.dynamodb.writer import (
@@ -49,7 +48,7 @@ def page_bytes(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Go on sending again for longer: by chance, several answers in a row are lost."""
-    monkeypatch.setattr(_driver, "RETRY_SECONDS", 30.0)
+    monkeypatch.setattr(_pauses, "RETRY_SECONDS", 30.0)
 
 
 async def pop(session: DynamoDBSession, pops: int) -> list[Any]:

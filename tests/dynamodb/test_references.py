@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from openai_agents_session import DynamoDBSession
+from openai_agents_session import DynamoDBSession, _pauses
 from openai_agents_session.dynamodb import _driver, _packing, remove_orphaned_pages
 from openai_agents_session.dynamodb._packing import (
-    FOLDED_REFERENCES,
     KEPT_REFERENCES,
+    REFERENCES_PER_PAGE,
     Page,
     group_references,
 )
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 EMULATORS = emulators.best()
 
-MOST = KEPT_REFERENCES + FOLDED_REFERENCES - 1
+MOST = KEPT_REFERENCES + REFERENCES_PER_PAGE - 1
 """References of one level that an item has at most."""
 
 UNTIL_FULL = 27_295
@@ -55,7 +55,7 @@ UNTIL_FULL = 27_295
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few references to a page, so that few pages make several levels."""
-    monkeypatch.setattr(_packing, "FOLDED_REFERENCES", 3)
+    monkeypatch.setattr(_packing, "REFERENCES_PER_PAGE", 3)
     monkeypatch.setattr(_packing, "KEPT_REFERENCES", 1)
 
 
@@ -240,7 +240,7 @@ async def test_a_crash_before_any_request(
     name: str,
 ) -> None:
     """Each request of a write that folds is cut in turn: the old state or the new one is left."""
-    monkeypatch.setattr(_driver, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(_pauses, "RETRY_SECONDS", 0.0)
     await crash_before_each_request(emulator.url, dynamodb_client, table, CASES[name])
 
 

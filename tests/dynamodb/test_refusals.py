@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
-from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb import _driver, _item
+from openai_agents_session import DynamoDBSession, _pauses
+from openai_agents_session.dynamodb import _item
 from tests.dynamodb import emulators
 from tests.dynamodb.emulators import create_client
 from tests.dynamodb.proxy import (
@@ -68,7 +68,7 @@ EVERY_OPERATION = frozenset({"GetItem", "BatchGetItem", "UpdateItem", "BatchWrit
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Go on sending again for longer: by chance, several faults come in a row."""
-    monkeypatch.setattr(_driver, "RETRY_SECONDS", 30.0)
+    monkeypatch.setattr(_pauses, "RETRY_SECONDS", 30.0)
 
 
 @pytest.fixture(params=share_of(REFUSALS, THROTTLED[0], "InternalServerError after execution"))

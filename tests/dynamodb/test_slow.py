@@ -13,8 +13,7 @@ import pytest
 import pytest_asyncio
 from botocore.exceptions import BotoCoreError
 
-from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb import _driver
+from openai_agents_session import DynamoDBSession, _pauses
 from tests.dynamodb import emulators
 from tests.dynamodb.proxy import CUT_BEFORE, LOSE_ANSWER, behind, no_faults, strand_until
 from tests.dynamodb.store import ID, SMALLEST, epoch, until_of
@@ -156,7 +155,7 @@ async def test_a_late_append_takes_no_time_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A request that was given up, and arrives after a later write, leaves that its time."""
-    monkeypatch.setattr(_driver, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(_pauses, "RETRY_SECONDS", 0.0)
     other = store.session(ttl_seconds=TTL)
     await other.add_items(OLD)
     go = asyncio.Event()

@@ -197,7 +197,7 @@ def test_session_is_like_a_list(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, examples: int
 ) -> None:
     """Whatever is done to a session and a list by turns, both have the same items."""
-    monkeypatch.setattr(_packing, "FOLDED_REFERENCES", 2)
+    monkeypatch.setattr(_packing, "REFERENCES_PER_PAGE", 2)
     monkeypatch.setattr(_packing, "KEPT_REFERENCES", 1)
     loop, stack = asyncio.new_event_loop(), AsyncExitStack()
     try:

@@ -11,7 +11,7 @@ import pytest_asyncio
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.exceptions import AuthenticationError, RedisClusterException, ResponseError
 
-from openai_agents_session import RedisSession
+from openai_agents_session import RedisSession, _pauses
 from openai_agents_session.redis import _driver
 from tests.faults import FaultyProxy
 from tests.servers import RedisServer
@@ -200,7 +200,7 @@ async def test_a_changed_password_is_told_at_once(
     redis_cluster: servers.RedisCluster, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A login that is refused is not tried again."""
-    monkeypatch.setattr(_driver, "RETRY_SECONDS", 60.0)
+    monkeypatch.setattr(_pauses, "RETRY_SECONDS", 60.0)
     async with Redis.from_url(server.url, username="nobody", password="wrong") as client:
         with pytest.raises(AuthenticationError):
             await asyncio.wait_for(RedisSession("s", client).get_items(), 10)

@@ -19,8 +19,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from openai_agents_session import RedisSession
-from openai_agents_session.redis import _driver
+from openai_agents_session import RedisSession, _pauses
 from tests.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ async def test_no_error_tells_of_the_conversation(
     fault: str,
 ) -> None:
     """Not in its message, arguments, notes, cause or traceback."""
-    monkeypatch.setattr(_driver, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(_pauses, "RETRY_SECONDS", 0.0)
     break_it, error_class = FAULTS[fault]
     session = RedisSession("s", client, "p", ttl=1000)
     await session.add_items(ITEMS)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.asyncio import RedisCluster as ClusterClient
 
-from openai_agents_session import RedisSession
-from openai_agents_session.redis import _driver
+from openai_agents_session import RedisSession, _pauses
 from tests.redis.writer import Writer, batch_of, numbers_of
 from tests.servers import sweep, wait_until
 
@@ -104,7 +103,7 @@ async def test_a_slot_that_takes_its_time_is_waited_for(
     cluster_client: ClusterClient, slot: Slot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Patience with what moves is not the second that other faults have."""
-    monkeypatch.setattr(_driver, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(_pauses, "RETRY_SECONDS", 0.0)
     session = RedisSession(f"{{{slot.tag}}}", cluster_client, slot.tag, 600)
     await session.add_items(batch_of(0))
 

@@ -33,7 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_ses
 from sqlalchemy.pool import StaticPool
 
 from openai_agents_session._errors import add_note
-from openai_agents_session._pauses import RETRY_SECONDS, Pauses
+from openai_agents_session._pauses import Pauses
 from openai_agents_session._settle import SETTLE_SECONDS, settle
 from openai_agents_session.database._connections import check_at_home, first_use, keep_at_home
 
@@ -144,7 +144,6 @@ class Work:
                 ``COMMIT`` raised of which the server does not say whether it was done.
         """
         pauses = Pauses(0.02, 0.4)
-        end = 0.0
         while True:
             await pauses.wait()
             ended: tuple[Transaction, _T] | None = None
@@ -162,8 +161,7 @@ class Work:
                         raise
                     if committed:
                         return ended[1]
-                end = end or pauses.elapsed + RETRY_SECONDS
-                if pauses.elapsed > end:
+                if not pauses.may_retry():
                     raise
             else:
                 return result

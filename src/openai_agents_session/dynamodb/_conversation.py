@@ -51,15 +51,15 @@ DAY = 24 * 3600
 """Seconds by which a page outlives its session at least."""
 
 LATE_SECONDS, LATE_SHARE = 1.0, 0.01
-"""How much less time a conversation may have than it should, in seconds or of its whole time.
-A write that took longer has it set anew."""
+"""How much shorter than its time to live a conversation may live: in seconds, or as a share of it.
+After a write that took longer than that, the time is set again."""
 
-MAX_LATE_WRITES = 3
-"""How often a write is done that took longer than the conversation lives."""
+MAX_LATE_ATTEMPTS = 3
+"""How often a write is done again that takes longer than the conversation lives."""
 
-AHEAD_SECONDS = 2
-"""By how much an append may find the conversation to live longer than it would set, as the clock
-of another machine is ahead, and leaves it at that."""
+CLOCK_AHEAD_SECONDS = 2
+"""How many seconds longer than its time to live a conversation may live. The clock of the machine
+that wrote last may be ahead; an append then keeps that later time."""
 
 _T = TypeVar("_T")
 
@@ -124,7 +124,7 @@ class DynamoDBConversation:
             item = item or self._item.last_seen
             if item is None and size > self._room.first:
                 item = await self._item.read()
-            lasts = self._lasts(item)
+            lasts = self._seconds_to_live(item)
             ttl = None if lasts is None else int(time.time()) + lasts
             taken = item is None or has_room(item, size, self._room, ttl)
             if item and (not taken or item.has_stale_tokens or token.stamp <= item.since):
@@ -147,7 +147,7 @@ class DynamoDBConversation:
         await self._write(attempt)
 
     async def pop(self, parse: Callable[[bytes | str], _T | None]) -> _T | None:
-        """Remove the newest record of what was read, until that is what it is."""
+        """Remove the newest record, if the item is still what was read; else read again."""
         popped: _T | None = None
 
         async def attempt(item: ItemState | None, token: Token) -> None:
@@ -184,7 +184,7 @@ class DynamoDBConversation:
         return await self._swap(found, found.stored[drop:start] + _stored(records))
 
     async def clear(self) -> None:
-        """Leave nothing of the conversation, and then of its pages."""
+        """Remove the conversation from the item, then delete its pages."""
         seen = self._item.last_seen or ItemState()
 
         async def attempt(item: ItemState | None, token: Token) -> None:
@@ -210,9 +210,9 @@ class DynamoDBConversation:
     async def _found(self, item: ItemState, newest: float) -> Found:
         """Return the newest records of an item and its pages."""
         found = Found.of(item)
-        return await self._with_older(found, newest - len(found.stored))
+        return await self._read_older(found, newest - len(found.stored))
 
-    async def _with_older(self, found: Found, missing: float) -> Found:
+    async def _read_older(self, found: Found, missing: float) -> Found:
         """Return what was found with the records of older pages before it.
 
         Args:
@@ -256,23 +256,23 @@ class DynamoDBConversation:
             SupersededError: the item is not as it was read any more.
         """
         if not found.item.exists and size_of(records) > self._room.first:
-            found = Found.of(await self._created())
+            found = Found.of(await self._create_empty())
         item = found.item
         ttl: float | None = None if self._ttl is None else int(time.time()) + self._ttl
         if ttl is None and not found.ended:
             ttl = item.ttl
         until = pages_until = None if ttl is None else ttl + max(self._ttl or 0, DAY)
         if found.older and item.pages_until is None and ttl is not None:
-            # They never expire. To give them a time before the item has one might cut off a
-            # conversation that then keeps none, so the item gets others.
-            found = await self._with_older(replace(found, stored=[]), inf)
+            # These pages never expire. With a time to live they would be deleted too early if the
+            # item then doesn't get one, because this write fails. So new pages replace them.
+            found = await self._read_older(replace(found, stored=[]), inf)
             records = found.stored + records
         elif found.older and not outlives(item.pages_until, ttl):
             await self._item.pages.extend(await self._item.pages.with_nested(found.older), until)
         elif found.older and until is not None and item.pages_until is not None:
             pages_until = min(until, item.pages_until)
 
-        after, new = self._paged(found, records)
+        after, new = self._move_to_pages(found, records)
         names = {token}
         if token.stamp <= after.since:  # else it would pass for one that was done before
             token = Token.after(after.since)
@@ -295,10 +295,10 @@ class DynamoDBConversation:
             self._item.last_seen = after
         await self._item.pages.discard(item.pages, named=[*found.older, *stored])
 
-    def _paged(
+    def _move_to_pages(
         self, found: Found, records: list[Attribute]
     ) -> tuple[ItemState, list[tuple[PageRef, Page]]]:
-        """Move records that the item has no room for into pages, and its tokens with them.
+        """Move the records that the item has no room for into pages, and its tokens with them.
 
         Returns:
             The item with what stays there, and the pages to be stored.
@@ -314,12 +314,12 @@ class DynamoDBConversation:
         after = ItemState(exists=True, records=records, pages=refs, writes=writes, since=since)
         return after, new + folded
 
-    async def _created(self) -> ItemState:
+    async def _create_empty(self) -> ItemState:
         """Make an item that is empty, where there is none and pages are to be stored.
 
-        A page is named only by an item whose version was there before the page was stored.
-        Who deletes pages that nobody names changes the version first: so a page that gets
-        named is there, however long its writer stood still.
+        An item refers to a page only if its version is still the one from before the page was
+        stored. ``remove_orphaned_pages`` changes the version before it deletes a page. So a page
+        that an item refers to is there, however slow its writer was.
         """
         token = Token.after(0)
         request = clear_update(token, {token}, getrandbits(48), exists=False)
@@ -330,20 +330,20 @@ class DynamoDBConversation:
     async def _write(
         self, attempt: Callable[[ItemState | None, Token], Awaitable[None]], *, again: bool = True
     ) -> bool:
-        """Write, and see to it that what was written has its time.
+        """Write, and make sure that the conversation lives for its whole time to live.
 
         Args:
             attempt: the write.
-            again: whether to write once more where the time was over before the answer came.
+            again: whether to write again if the conversation expired before the answer arrived.
 
         Returns:
-            False if it was over, and is not to be written once more.
+            False if it expired, and is not written again.
 
         Raises:
-            TimeoutError: it was so again and again.
+            TimeoutError: it expired each time.
         """
-        for _ in range(MAX_LATE_WRITES):
-            if not await self._was_late(*await self._item.write(attempt)):
+        for _ in range(MAX_LATE_ATTEMPTS):
+            if not await self._expired_meanwhile(*await self._item.write(attempt)):
                 return True
             if not again:
                 return False
@@ -351,12 +351,13 @@ class DynamoDBConversation:
             f"a write takes longer than the conversation lives: {self._ttl} s (ttl_seconds)"
         )
 
-    async def _was_late(self, token: Token, took: float) -> bool:
-        """Return whether the time of what was written is over already; else see to it.
+    async def _expired_meanwhile(self, token: Token, took: float) -> bool:
+        """Return whether the conversation expired before the answer to its write arrived.
 
-        It counts from when the request was sent. Where the answer took long, it is set anew.
+        Its time to live counts from when the request was sent. After a slow answer it is set
+        again.
         """
-        if not self._is_long(took):
+        if not self._took_long(took):
             return False
         item = await self._item.read()
         if token in item.writes and not item.has_expired:
@@ -367,22 +368,22 @@ class DynamoDBConversation:
                     await self._commit(found, found.stored, renewal)
 
             _, took = await self._item.write(renew)
-            if not self._is_long(took):
+            if not self._took_long(took):
                 return False
             item = await self._item.read()
         return token in item.writes and item.has_expired
 
-    def _is_long(self, took: float) -> bool:
+    def _took_long(self, took: float) -> bool:
         return self._ttl is not None and took >= max(LATE_SECONDS, self._ttl * LATE_SHARE)
 
-    def _lasts(self, state: ItemState | None) -> int | None:
+    def _seconds_to_live(self, state: ItemState | None) -> int | None:
         """Return for how many seconds from now an append lets the conversation live."""
         if self._ttl is None:
             return None
         if state is None or state.has_ended or state.ttl is None:
             return self._ttl
         ahead = int(state.ttl) - int(time.time()) - self._ttl
-        return self._ttl + (ahead if 0 < ahead <= AHEAD_SECONDS else 0)
+        return self._ttl + (ahead if 0 < ahead <= CLOCK_AHEAD_SECONDS else 0)
 
 
 def _cleared(state: ItemState, request: dict[str, Any]) -> ItemState:

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTT
 
 from openai_agents_session._errors import add_note
 from openai_agents_session._home import home_of
-from openai_agents_session._pauses import RETRY_SECONDS, Pauses
+from openai_agents_session._pauses import Pauses
 from openai_agents_session._settle import is_carried
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Table:
             botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError: as
                 botocore raises them.
         """
-        return await self._sent(operation, seconds or {}, TableName=self.name, **parameters)
+        return await self._send(operation, seconds or {}, TableName=self.name, **parameters)
 
     async def answers(self, operation: str, **parameters: Any) -> bool:
         """Return whether the store answers to an operation, and not with an error."""
@@ -163,7 +163,7 @@ class Table:
         fruitless = 0
         pauses = Pauses(0.05, 2.0)
         while True:
-            answer = await self._sent(operation, {}, RequestItems={self.name: request})
+            answer = await self._send(operation, {}, RequestItems={self.name: request})
             yield answer
             if not answer.get(unprocessed):
                 return
@@ -175,11 +175,10 @@ class Table:
             if fruitless:  # it is throttled; otherwise the answer had no room for more
                 await pauses.wait()
 
-    async def _sent(
+    async def _send(
         self, operation: str, seconds: Mapping[str, int], **parameters: Any
     ) -> dict[str, Any]:
         pauses = Pauses(0.02, 0.4)
-        end = 0.0
         lost = False  # whether an earlier request may have been done
         while True:
             await pauses.wait()
@@ -202,8 +201,7 @@ class Table:
                 if not is_carried():
                     raise
                 error, lost = exc, True
-            end = end or pauses.elapsed + RETRY_SECONDS
-            if pauses.elapsed > end:
+            if not pauses.may_retry():
                 raise error
 
 
@@ -287,13 +285,13 @@ def _check_home(client: AioBaseClient) -> None:
     try:
         moved = client in _left or home_of(client).has_moved()
     except RuntimeError as exc:
-        raise _elsewhere("another event loop") from exc
+        raise _wrong_home("another event loop") from exc
     # The application may have used it before any session did.
     if any(loop is not asyncio.get_running_loop() for loop in _loops_of(client)):
-        raise _elsewhere("another event loop")
+        raise _wrong_home("another event loop")
     if moved:
         _left.add(client)
-        raise _elsewhere("an event loop that is closed, or to another process")
+        raise _wrong_home("an event loop that is closed, or to another process")
 
 
 def _loops_of(client: Any) -> list[Any]:
@@ -307,7 +305,7 @@ def _loops_of(client: Any) -> list[Any]:
     return [each._loop for each in sessions.values() if hasattr(each, "_loop")]
 
 
-def _elsewhere(where: str) -> RuntimeError:
+def _wrong_home(where: str) -> RuntimeError:
     return RuntimeError(
         f"dynamodb_client belongs to {where}: its connections work there alone, and nothing was "
         f"sent. Make a client in each event loop and each process: '{_RIGHT}'"

@@ -1,9 +1,9 @@
 """One session's item: read, and updated exactly once.
 
-Each update carries a token, which the item remembers. botocore sends again by itself when an
-answer is lost, and so do we: an update whose token is there already was done, and its
-condition refuses it. A page takes the tokens of its time with it; a writer that was away
-for so long looks there. Where that leaves a doubt, it is an error and never a guess.
+Each update carries a token, which the item remembers. When an answer is lost, botocore sends the
+request again, and so does this library. If the token is there already, the update was done, and its
+condition refuses it. Older tokens move to pages, where a writer that was away for long looks for
+its own. If that leaves a doubt, it raises an error; it never guesses.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Item:
         return self._parsed(answer.get("Item", {}))
 
     async def ping(self) -> bool:
-        """Return whether the store answers to the least that a session may do in any case."""
+        """Return whether the store answers a read, which every session may do."""
         return await self._table.answers(
             "get_item", Key=self._key, ProjectionExpression="session_id"
         )
@@ -75,14 +75,15 @@ class Item:
     async def write(
         self, attempt: Callable[[ItemState | None, Token], Awaitable[None]]
     ) -> tuple[Token, float]:
-        """Attempt a write until no other writer comes before it.
+        """Attempt a write, and again for as long as other writers are faster.
 
         Args:
-            attempt: is given what is known of the item since another writer was faster.
+            attempt: gets the item as it was after another writer was faster, None the first
+                time; and the write's token.
 
         Returns:
-            The token by which the item knows the write, and for how many seconds at most the
-            request that did it was under way.
+            The token that the item has of the write, and how many seconds the request that did
+            it took at most.
         """
         token = Token.after(self.last_seen.since if self.last_seen else 0)
         pauses = Pauses(0.01, 0.25)
@@ -97,8 +98,8 @@ class Item:
                     raise self._refusal("Other writers were faster, again and again.") from exc
                 pending = pending or exc.pending
                 state = exc.state
-                # What the refusal told is good for an attempt at once, and old after a pause:
-                # beside a writer that never rests, it would be refused again and again.
+                # What the refusal says of the item is good for an attempt at once. After a pause
+                # it is old: beside a busy writer, the attempt would be refused again and again.
                 if await pauses.wait():
                     state = await self.read()
                     if pending and await self._was_done(state, token):

@@ -15,7 +15,7 @@ FIRST_PAGE_BYTES = 44 * 1024
 one request, for as long as that is cheap. Twenty turns of 2 KB fit."""
 
 LATER_PAGE_BYTES = 8 * 1024
-"""Of its other pages. Smaller ones make an append cheaper, and reading all dearer."""
+"""Of its other pages. Smaller ones make an append cheaper, and reading everything dearer."""
 
 PAGE_OVERHEAD = 384
 """Bytes of a page that are none of its records': its key, the session's id, a dozen tokens, and
@@ -27,11 +27,11 @@ at most (AWS documentation, "Quotas in Amazon DynamoDB"), and the id, the tokens
 references need some of it; and three times as much, as botocore escapes text that is not
 ASCII, stays within ``BODY_BYTES``."""
 
-FOLDED_REFERENCES = 64
+REFERENCES_PER_PAGE = 64
 """In a page of references."""
 
 KEPT_REFERENCES = 16
-"""Of each level, that stay in the item at least, so that its newest pages are read at once."""
+"""How many of each level stay in the item at least: its newest pages are read at once."""
 
 MISSING: Attribute = {"NULL": True}
 """Stands for a record that was in a page which is not there any more."""
@@ -87,7 +87,7 @@ class Page:
 def group_references(
     refs: tuple[PageRef, ...],
 ) -> tuple[tuple[PageRef, ...], list[tuple[PageRef, Page]]]:
-    """Put old references into pages of references, so that an item never has many.
+    """Move old references into pages of references, so that an item never has many.
 
     Returns:
         The references that are left, and the pages to be stored.
@@ -97,8 +97,8 @@ def group_references(
     while upper:
         start = max((at for at, ref in enumerate(upper, 1) if ref.level > level), default=0)
         upper, run = upper[:start], upper[start:]
-        while len(run) >= KEPT_REFERENCES + FOLDED_REFERENCES:
-            group, run = run[:FOLDED_REFERENCES], run[FOLDED_REFERENCES:]
+        while len(run) >= KEPT_REFERENCES + REFERENCES_PER_PAGE:
+            group, run = run[:REFERENCES_PER_PAGE], run[REFERENCES_PER_PAGE:]
             ref = PageRef.new(sum(each.count for each in group), level + 1)
             pages.append((ref, Page(refs=tuple(group))))
             upper.append(ref)
@@ -110,9 +110,9 @@ def group_references(
 def distribute(
     records: list[Attribute], room: Room, kept: tuple[PageRef, ...]
 ) -> tuple[list[tuple[list[Attribute], int]], list[Attribute]]:
-    """Distribute records over pages, and an item that has others.
+    """Distribute records over new pages and the item, which may have pages already.
 
-    Old records go into large pages, as many as are full, and what follows into small ones.
+    The oldest records fill large pages. What is left fills small ones, and the rest stays.
 
     Returns:
         As ``pack``.
@@ -150,9 +150,9 @@ def pack(
 
 
 def join(refs: Sequence[PageRef], pages: Sequence[Page | None]) -> list[Attribute]:
-    """Return the records of pages in a row, their parts put together again.
+    """Return the records of consecutive pages, with the parts of large ones joined.
 
-    For each record of a page that is not there stands one that cannot be read.
+    Each record of a missing page becomes one that cannot be read.
     """
     records: list[Attribute] = []
     for ref, page in zip(refs, pages, strict=True):

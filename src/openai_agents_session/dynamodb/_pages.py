@@ -111,7 +111,7 @@ class Pages:
     ) -> list[PageRef]:
         """Return these references and all in their pages, each once.
 
-        Those of ``but`` are left out, and all in their pages.
+        References in ``but``, and all in their pages, are left out.
         """
         found: dict[str, PageRef] = {}
         without = {ref.name for ref in but}
@@ -123,17 +123,18 @@ class Pages:
         return list(found.values())
 
     async def delete(self, refs: Sequence[PageRef]) -> None:
-        """Delete pages; one that is gone already is none to worry about."""
+        """Delete pages; some may be gone already."""
         await self._write([{"DeleteRequest": {"Key": self._key(ref)}} for ref in refs])
 
     async def discard(
         self, refs: Sequence[PageRef], named: Sequence[PageRef] | None = None
     ) -> None:
-        """Delete pages that no item names; what was to be done is done without it.
+        """Delete pages that no item refers to. A failure is logged and not raised.
 
         Args:
             refs: the pages.
-            named: where they were named before, all beneath them go as well: all but these.
+            named: if an item has referred to them, the references that it has now. Everything
+                below ``refs`` is deleted as well, except what is below these.
         """
         try:
             if named is not None:
@@ -160,7 +161,7 @@ class Pages:
                 "ExpressionAttributeValues": {":until": {"N": str(until)}},
             }
         for ref in refs:
-            with contextlib.suppress(ConditionFailedError):  # it is gone: whoever reads will say so
+            with contextlib.suppress(ConditionFailedError):  # it is gone, as a reader will find out
                 await self._table.call(
                     "update_item",
                     Key=self._key(ref),
@@ -186,9 +187,9 @@ class Pages:
 
 
 def _expanded(refs: Sequence[PageRef], pages: Sequence[Page | None]) -> tuple[PageRef, ...]:
-    """Return the references, with its content in the place of one to a page of references.
+    """Replace each reference to a page of references by what is in that page.
 
-    Where that is not there, it stands for a page of records that is not there either.
+    A page that is missing counts as one page of records that is missing.
     """
     found: list[PageRef] = []
     for ref, page in zip(refs, pages, strict=True):

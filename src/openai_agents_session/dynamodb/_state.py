@@ -33,20 +33,20 @@ transaction (AWS documentation, "Idempotency" of ``TransactWriteItems``). A requ
 been on its way for longer was signed too long ago."""
 
 REMEMBERED_WRITES = 1024
-"""How many of the last writes an item remembers at least in that time; each takes 13 bytes."""
+"""How many writes an item remembers, at most, for that long; each takes 13 bytes."""
 
 NEWEST_WRITES = 64
-"""How many of them it remembers for longer, and by which it tells what time it is."""
+"""How many of them it remembers for longer. They also tell what time it is."""
 
 STALE_WRITES = 64
-"""How many tokens beyond those an item carries before an append takes the time to drop them."""
+"""How many tokens more an item may have before an append drops the old ones."""
 
 MAX_TOKENS = REMEMBERED_WRITES + STALE_WRITES
-"""How many tokens an item has when it takes no further append before they are dropped."""
+"""How many tokens an item may have. With more, an append drops the old ones first."""
 
 MAX_REFERENCES = 512
-"""How many references an item may have before an append moves them to pages of their own. An item
-that is written by this version never has so many."""
+"""How many references an item may have before an append moves them to pages of their own. Items
+that this version wrote never have so many."""
 
 _TOKEN_BYTES = 12
 _NONCE_BITS = 35  # for the writes of one millisecond to one conversation
@@ -191,7 +191,7 @@ class ItemState:
 
     @property
     def has_stale_tokens(self) -> bool:
-        """Whether so many of its tokens are not worth keeping that an append should drop them."""
+        """Whether an append should drop its old tokens, as there are many."""
         if len(self.writes) < STALE_WRITES:
             return False
         kept, _ = recent_tokens(self.writes, 0)
@@ -223,10 +223,10 @@ def texts_of(records: Iterable[Attribute]) -> list[str]:
 
 
 def recent_tokens(writes: Iterable[bytes], since: int) -> tuple[frozenset[bytes], int]:
-    """Return the tokens that are worth keeping, and since when none is missing.
+    """Return the tokens to keep, and since when none is missing.
 
-    No clock is asked, as that of a writer may be wrong: a token is old when enough others
-    are younger than it by more than what all their clocks can be wrong.
+    A writer's clock may be wrong, so none is asked. A token is old if enough others are younger
+    by more than any two clocks can differ.
     """
     newest_first = [Token(token) for token in sorted(writes, reverse=True)]
     kept = newest_first[:REMEMBERED_WRITES]
@@ -235,8 +235,8 @@ def recent_tokens(writes: Iterable[bytes], since: int) -> tuple[frozenset[bytes]
         oldest = now - (REMEMBERED_SECONDS + 2 * WRONG_CLOCK_SECONDS) * 1000
         kept = [token for token in kept if token.stamp >= oldest]
     if len(kept) < len(newest_first):
-        # More than before in any case: no page goes on from here, as its tokens are not all
-        # that are missing. A token may be older than ``since``.
+        # Always later than before: the tokens that are dropped here are in no page, so no page
+        # continues from this moment. A token may be older than ``since``.
         since = max(since + 1, newest_first[len(kept)].stamp)
     return frozenset(kept), since
 

@@ -43,7 +43,7 @@ from redis.exceptions import (
     WatchError,
 )
 
-from openai_agents_session._pauses import RETRY_SECONDS, Pauses
+from openai_agents_session._pauses import Pauses
 from openai_agents_session._settle import is_carried, settle
 
 if TYPE_CHECKING:
@@ -233,7 +233,6 @@ class Operation:
         task = asyncio.current_task(self._loop)
         cancellations = _cancellations(task)
         pauses: Pauses | None = None
-        end = 0.0
         while not self._is_late:
             client = self._clients.current()
             error: Exception | None = None
@@ -254,15 +253,14 @@ class Operation:
                 return answer
             if not isinstance(error, ResponseError) and not may_resend():
                 raise error
+            pauses = pauses or Pauses(0.02, 0.4)
             if _is_moving(error):
-                end = 0.0
+                pauses.forget_failures()
             else:
-                end = end or self._loop.time() + RETRY_SECONDS
-                if self._loop.time() > end or not is_passing(error):
+                if not (pauses.may_retry() and is_passing(error)):
                     raise error
                 await _leave_demoted(client, error)
-            pauses = pauses or Pauses(0.02, 0.4)  # at once after the first loss
-            await pauses.wait()
+            await pauses.wait()  # not at all after the first failure
         raise asyncio.CancelledError
 
 
