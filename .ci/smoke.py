@@ -11,7 +11,6 @@ import sys
 import tempfile
 from contextlib import asynccontextmanager
 from importlib import import_module
-from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +60,7 @@ def main(extra: str) -> None:
         asyncio.run(over_http(web))
     else:
         refused(web, "litestar", lambda: import_module(web))
-    print(f"openai-agents-session {version('openai-agents-session')} [{extra or 'no extra'}]: ok")
+    print(f"openai-agents-session {package.__version__} [{extra or 'no extra'}]: ok")
 
 
 def refused(name: str, extra: str, use: Callable[[], Any]) -> None:
