@@ -1,5 +1,8 @@
 """The code in the README and on the pages of the documentation runs as it is written there.
 
+The first block of a page, and every other that ends with ``asyncio.run(main())``, is a program: it
+runs when it is saved as a file. The rest are parts that go on from what is before them.
+
 Three things are exchanged: the address of the Redis, for that of the tests' server; that of
 AWS, by botocore's own variables, for an emulator's; and the model that an agent has by
 default, for the local one of the examples.
@@ -22,15 +25,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
-from agents import Agent, Model, MultiProvider, Runner
+from agents import Model, MultiProvider
 from aiobotocore.session import get_session
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from openai_agents_session import RedisSession
 from tests.dynamodb import emulators
+from tests.interpreters import run_python
 from tests.pages import Block
 from tests.servers import RedisServer
+from tests.shares import share_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.redis, pytest.mark.dynamodb]
 
 ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "docs" / "examples"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOT_RUN = "<!-- not run -->"
 INCLUDE = '--8<-- "'
@@ -49,11 +55,20 @@ MIGRATION = re.compile(
     r"^python (-m openai_agents_session\.database upgrade --url sqlite\S+)", re.MULTILINE
 )
 
-# These run with nothing before them. On the other pages the reader knows the quick start.
-SELF_CONTAINED = {
-    *("README.md", "index.md", "quickstart.md", "dynamodb.md"),
-    *("database.md", "guide.md", "litestar.md"),
-}
+# Runs a file as ``python`` does, but for the model.
+PROGRAM = """
+import runpy, sys
+from agents import MultiProvider, set_tracing_disabled
+
+examples, file = sys.argv[1:]
+sys.path.insert(0, examples)
+from local_model import LocalModel
+
+MultiProvider.get_model = lambda self, name: LocalModel()
+set_tracing_disabled(True)
+sys.argv = [file]
+runpy.run_path(file, run_name="__main__")
+"""
 
 
 def blocks(page: Path) -> list[Block]:
@@ -64,7 +79,29 @@ def blocks(page: Path) -> list[Block]:
         Block(page, text[: match.start(2)].count("\n"), textwrap.dedent(match[2]))
         for match in found
         if not text[: match.start()].rstrip().endswith(NOT_RUN)
+        if INCLUDE not in match[2]
     ]
+
+
+def programs(page: Path) -> list[Block]:
+    """Return the blocks that must run when they are saved: the first, and what runs a ``main``."""
+    return [block for number, block in enumerate(blocks(page)) if not number or block.runs_main]
+
+
+async def run_program(block: Block, server: RedisServer, directory: Path) -> str:
+    """Save a block in a directory, run it there in a process of its own, return what it prints."""
+    file = directory / "program.py"
+    file.write_text(block.code.replace(ADDRESS, server.url), encoding="utf-8")
+    env = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
+    if "sqlite" in block.code and (command := migration(block.page)):
+        made = await asyncio.to_thread(run_python, *command, env=env, cwd=directory)
+        assert made.returncode == 0, made.stderr
+    command = ["-c", PROGRAM, str(EXAMPLES), str(file)]
+    done = await asyncio.to_thread(run_python, *command, env=env, cwd=directory)
+    assert done.returncode == 0, done.stderr
+    # Nothing is left open. (Litestar logs its own requests.)
+    assert not re.search("warning|error", done.stderr, re.IGNORECASE), done.stderr
+    return done.stdout
 
 
 def migration(page: Path) -> list[str]:
@@ -75,8 +112,7 @@ def migration(page: Path) -> list[str]:
 
 def local_model() -> Model:
     """Return the model of the examples, which are not on the import path."""
-    path = ROOT / "docs" / "examples" / "local_model.py"
-    spec = importlib.util.spec_from_file_location("local_model", path)
+    spec = importlib.util.spec_from_file_location("local_model", EXAMPLES / "local_model.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -142,8 +178,6 @@ async def run_page(page: Path, names: dict[str, Any], server: RedisServer) -> No
         process = await asyncio.create_subprocess_exec(sys.executable, *command)
         assert await process.wait() == 0
     for block in blocks(page):
-        if INCLUDE in block.code:
-            continue
         code = block.code.replace(ADDRESS, server.url)
         await Block(block.page, block.line, code).run(names)
         if "async def reply(" in code:  # defined only: see that it works
@@ -165,16 +199,32 @@ async def test_the_code_of_a_page_runs(
     page: Path, page_names: dict[str, Any], server: RedisServer
 ) -> None:
     """Nothing on the page raises, and closing as it says leaves nothing open."""
-    if page.name not in SELF_CONTAINED:
-        page_names |= {"Agent": Agent, "Runner": Runner, "RedisSession": RedisSession}
-        page_names |= {"agent": Agent(name="Assistant"), "message": "Hello"}
-        page_names["session"] = RedisSession.from_url("user-123", server.url)
     await run_page(page, page_names, server)
     if isinstance(session := page_names.get("session"), RedisSession):
         await session.close()
     del session
     page_names.clear()
     gc.collect()  # a connection that the page leaves open warns now, in this test
+
+
+@pytest.mark.usefixtures("dynamodb")
+@pytest.mark.parametrize(
+    "block",
+    share_of(
+        [block for page in PAGES for block in programs(page)],
+        *(block for page in PAGES for block in programs(page)[:1]),  # one of each page
+    ),
+    ids=lambda block: block.name,
+)
+async def test_a_program_runs_when_it_is_saved(
+    block: Block, server: RedisServer, tmp_path: Path
+) -> None:
+    """In a file of its own, with nothing before it, it says what its agent has remembered."""
+    server.call("FLUSHALL")
+    printed = await run_program(block, server, tmp_path)
+    assert bool(printed) == block.runs_main
+    if "What is my name?" in block.code:
+        assert "Your name is Ada." in printed
 
 
 async def test_the_quick_start_of_the_readme_remembers(
@@ -216,3 +266,29 @@ async def test_a_block_that_fails_fails_the_test(tmp_path: Path) -> None:
         await first.run({})
     assert raised.traceback[-1].lineno == 3  # counted from 0
     await second.run({})
+
+
+async def test_a_program_is_opened_for_what_goes_on_from_it(tmp_path: Path) -> None:
+    """The parts after a program have what its ``main`` made; only a program runs one."""
+    page = tmp_path / "page.md"
+    program = "import asyncio\n\nasync def main() -> None:\n    made = await asyncio.sleep(0, 1)\n"
+    for run in ("asyncio.run(main())\n", 'if __name__ == "__main__":\n    asyncio.run(main())\n'):
+        page.write_text(f"```python\n{program}{run}```\n\n```python\nassert made == 1\n```\n")
+        first, second = blocks(page)
+        names: dict[str, Any] = {}
+        await first.run(names)
+        await second.run(names)
+        assert names["made"] == 1
+        assert (first.runs_main, second.runs_main) == (True, False)
+        assert programs(page) == [first]
+
+
+@pytest.mark.parametrize("code", ["await nothing()", "nothing()"])
+async def test_a_block_that_is_no_program_fails_the_test(
+    code: str, server: RedisServer, tmp_path: Path
+) -> None:
+    """What goes on from something before it cannot be the first of a page."""
+    (page := tmp_path / "page.md").write_text(f"```python\n{code}\n```\n")
+    (block,) = programs(page)
+    with pytest.raises(AssertionError, match=r"SyntaxError|NameError"):
+        await run_program(block, server, tmp_path)
