@@ -92,6 +92,24 @@ async def test_first_write_converts_it(store: Store, write: str, page_bytes: int
 
 
 @pytest.mark.parametrize("write", WRITES)
+async def test_own_attributes_are_left_alone(store: Store, write: str) -> None:
+    """0.1.0 lost with every write what an application had added to the item; this keeps it."""
+    await old_release_writes(store, OLD, ttl=1000)
+    old = await store.item()
+    await store.put(
+        **{name: value for name, value in old.items() if name != "session_id"}, owner={"S": "Ada"}
+    )
+
+    for _ in range(2):  # the conversion, and a write after it
+        await WRITES[write][0](store.session())
+        item = await store.item()
+        assert (item["owner"], item["ttl"]) == ({"S": "Ada"}, old["ttl"])
+
+    await store.session().clear_session()
+    assert (await store.item())["owner"] == {"S": "Ada"}
+
+
+@pytest.mark.parametrize("write", WRITES)
 async def test_conversion_is_one_update(store: Store, write: str) -> None:
     """The item is changed by a single request: no state between the two forms can be read."""
     await old_release_writes(store, OLD)
