@@ -2,15 +2,13 @@
 
 None is DynamoDB, and each is wrong somewhere else: ``test_emulators.py`` says where. moto
 comes with the development dependencies and runs in this process. dynalite is fetched with
-npm, DynamoDB Local with Maven, once for each version and user, into a cache directory that
-whole test runs and xdist workers share. The first test that needs them fetches them;
-``python -m tests.dynamodb.emulators install`` does it beforehand.
+npm, DynamoDB Local with Maven (``tests.downloads``). The first test that needs them fetches
+them; ``python -m tests.dynamodb.emulators install`` does it beforehand.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import logging
 import os
@@ -28,6 +26,7 @@ from urllib.parse import urlsplit
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
+from tests.downloads import downloaded, npm_package, run
 from tests.servers import HOST, ended_with_us, free_port, wait_until
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 _Test = TypeVar("_Test", bound="Callable[..., Any]")
 
 REGION = "eu-central-1"
-INSTALL_SECONDS = 540.0  # a slow network; DynamoDB Local is 50 MB in eighty files
 DYNALITE_VERSION = "4.0.0"
 # 3.1.0 runs on Java 17, and all it depends on could be had.
 LOCAL_VERSION = "3.1.0"
@@ -78,10 +76,6 @@ class Emulator:
         moto deletes no expired item. DynamoDB Local deletes them every ten seconds.
         """
         return self.name != "dynalite"
-
-
-class InstallError(Exception):
-    """An emulator cannot be had on this machine."""
 
 
 def names() -> list[str]:
@@ -168,12 +162,12 @@ def install(name: str) -> str:
     """Fetch an emulator if it is not there yet, and say where it is.
 
     Raises:
-        InstallError: it cannot be had; the message has the reason.
+        DownloadError: it cannot be had; the message has the reason.
     """
     if name == "dynalite":
-        return str(_installed(f"dynalite-{DYNALITE_VERSION}", _fetch_dynalite))
+        return str(npm_package("dynalite", DYNALITE_VERSION))
     if name == "local" and not external_local():
-        return str(_installed(f"dynamodb-local-{LOCAL_VERSION}", _fetch_local))
+        return str(downloaded(f"dynamodb-local-{LOCAL_VERSION}", _fetch_local))
     return external_local() if name == "local" else "a development dependency"
 
 
@@ -214,7 +208,7 @@ def _dynalite() -> AbstractContextManager[Emulator]:
 
     def command(port: int) -> list[str]:
         return [
-            *("node", str(directory / "node_modules" / "dynalite" / "cli.js")),
+            *("node", str(directory / "cli.js")),
             *("--host", HOST),
             *("--port", str(port)),
             *("--createTableMs", "0"),
@@ -313,53 +307,11 @@ def _answers(url: str) -> bool:
     return True
 
 
-def _installed(name: str, fetch: Callable[[Path], None]) -> Path:
-    """The directory of an installation, made whole or not at all by the first who comes."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    cache = Path(home) / "openai-agents-session-tests"
-    target = cache / name
-    if target.is_dir():
-        return target
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.is_dir():
-            with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as temporary:
-                unfinished = Path(temporary) / name
-                unfinished.mkdir()
-                fetch(unfinished)
-                unfinished.rename(target)
-    return target
-
-
-def _fetch_dynalite(directory: Path) -> None:
-    options = ("--no-audit", "--no-fund", "--ignore-scripts")
-    _run("npm", "install", *options, "--prefix", ".", f"dynalite@{DYNALITE_VERSION}", at=directory)
-
-
 def _fetch_local(directory: Path) -> None:
     (directory / "pom.xml").write_text(POM)
     # The native libraries of its SQLite are among the dependencies.
     goal = ("dependency:copy-dependencies", "-DoutputDirectory=libraries")
-    _run("mvn", "--batch-mode", "--quiet", *goal, at=directory)
-
-
-def _run(*command: str, at: Path) -> None:
-    try:
-        subprocess.run(
-            command,
-            cwd=at,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=INSTALL_SECONDS,
-            check=True,
-        )
-    except subprocess.CalledProcessError as error:
-        raise InstallError(f"{' '.join(command)} failed:\n{error.output}") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise InstallError(f"{' '.join(command)} failed: {error}") from error
+    run("mvn", "--batch-mode", "--quiet", *goal, at=directory)
 
 
 def _main() -> None:

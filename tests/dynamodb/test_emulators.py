@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.downloads import DownloadError
 from tests.dynamodb import emulators
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def test_a_failed_installation_leaves_nothing_half_done(
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("DYNAMODB_LOCAL_URL", raising=False)
-    with pytest.raises(emulators.InstallError, match="No such file"):
+    with pytest.raises(DownloadError, match="No such file"):
         emulators.install(name)
 
     left = list((tmp_path / "openai-agents-session-tests").iterdir())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import httpx
 import jwt
 import pytest
 
+from tests.browser import chromium
 from tests.interpreters import run_python
 from tests.servers import free_port, wait_until
 from tests.shares import share_of
@@ -330,27 +330,12 @@ def test_no_request_is_a_server_error(site: str, tmp_path: Path, examples: int) 
 
 # -- In a browser ----------------------------------------------------------------------------
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Chrome]:
-    """Debian's Chromium, without a window and without a history."""
-    if not (CHROMIUM and DRIVER) and "CI" not in os.environ:
-        pytest.skip("no Chromium on this machine")
-    from selenium import webdriver  # noqa: PLC0415 - half a second, for this test alone
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)  # root in a container has neither sandbox nor much memory
-    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
-    try:
-        yield driver
-    finally:
-        driver.quit()
+    """A browser without a history."""
+    with chromium(tmp_path / "profile") as browser:
+        yield browser
 
 
 class Page:
