@@ -180,7 +180,7 @@ def test_the_example_test_suite_passes() -> None:
 
 def test_every_example_is_run() -> None:
     """A new example comes with its line above."""
-    elsewhere = {"local_model.py", "testing_your_app.py", "quickstart.py"}
+    elsewhere = {"local_model.py", "data_directory.py", "testing_your_app.py", "quickstart.py"}
     elsewhere |= {"quickstart_redis.py", "quickstart_dynamodb.py", "quickstart_database.py"}
     elsewhere.add("litestar_app.py")  # by tests/litestar
     assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTS, *elsewhere}

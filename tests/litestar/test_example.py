@@ -36,6 +36,11 @@ ADA = {"name": "ada", "password": "a-password-of-ada"}
 BOB = {"name": "bob", "password": "a-password-of-bob"}
 
 
+def data(directory: Path) -> Path:
+    """The example's file, where this is the user's cache directory."""
+    return directory / "openai-agents-session" / "chat.db"
+
+
 @contextmanager
 def running(directory: Path, **environment: str) -> Generator[str]:
     """Run the example as its reader does, and yield where it answers."""
@@ -46,7 +51,13 @@ def running(directory: Path, **environment: str) -> Generator[str]:
         process = subprocess.Popen(
             [sys.executable, str(EXAMPLE), str(port)],
             cwd=directory,
-            env={**kept, "PYTHONUTF8": "1", "LOGINS_A_MINUTE": "10000", **environment},
+            env={
+                **kept,
+                "PYTHONUTF8": "1",
+                "LOGINS_A_MINUTE": "10000",
+                "XDG_CACHE_HOME": str(directory),
+                **environment,
+            },
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -121,6 +132,8 @@ def test_it_works_on_sqlite(tmp_path: Path) -> None:
     """Two users, and what one of them said is there after the server was started again."""
     with running(tmp_path, JWT_SECRET="x" * 32) as site:
         use(site)
+        assert data(tmp_path).exists()
+        assert {path.name for path in tmp_path.iterdir()} == {"log", data(tmp_path).parent.name}
         with logged_in(site, ADA) as ada:
             cookies = dict(ada.cookies)
     with (
@@ -134,7 +147,7 @@ def test_it_works_on_postgresql(tmp_path: Path, postgres_url: str) -> None:
     """The same, where ``DATABASE_URL`` says."""
     with running(tmp_path, DATABASE_URL=postgres_url) as site:
         use(site)
-    assert not list(tmp_path.glob("*.db"))
+    assert not data(tmp_path).exists()
 
 
 @pytest.mark.parametrize("session_id", ["%2e", "a%20b", "ü🙂", "..", "null\x00", "a?b#c&d=e"])
@@ -179,7 +192,7 @@ def test_a_token_is_of_a_user_and_of_now(site: str, directory: Path) -> None:
         assert bearer(site, str(uuid4())) == 401
 
         assert client.post("/agents/sessions/a/chat", json={"message": "Hi"}).status_code == 200
-        with closing(sqlite3.connect(directory / "litestar_app.db")) as database, database:
+        with closing(sqlite3.connect(data(directory))) as database, database:
             database.execute("PRAGMA foreign_keys = ON")
             database.execute("DELETE FROM user_account WHERE name = 'carol'")
         assert client.get("/agents/sessions").status_code == 401
@@ -250,7 +263,8 @@ def test_a_conversation_is_of_a_user_who_is_there(directory: Path, site: str) ->
         "    await app.database.get_engine().dispose()\n"
         "asyncio.run(main())\n"
     )
-    done = run_python("-c", script, cwd=directory)
+    env = {**os.environ, "XDG_CACHE_HOME": str(directory)}
+    done = run_python("-c", script, cwd=directory, env=env)
     assert done.stdout.strip() == "1", done.stderr
 
 
