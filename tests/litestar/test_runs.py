@@ -19,6 +19,8 @@ from agents import (
     InputGuardrail,
     MaxTurnsExceeded,
     ToolGuardrailFunctionOutput,
+    ToolOutputImage,
+    ToolOutputText,
     function_tool,
     tool_input_guardrail,
     tool_output_guardrail,
@@ -335,6 +337,53 @@ async def test_a_stream_is_kept_alive(
 
     assert streamed.text.count(": still at it\r\n\r\n") >= 2
     assert events(streamed.text)[-1][1]["response"] == "At last."
+
+
+async def test_a_stream_tells_of_tools(sqlite_database: str, user_id: UUID) -> None:
+    """A call is told before the tool runs, then its output, as the messages have them."""
+    slow = SlowAgent("It is done.")
+    async with serving(make_app(slow.agent, sqlite_database), user_id) as client:
+        body = {"message": "Go"}
+        async with client.stream("POST", "/agents/sessions/a/chat/stream", json=body) as streamed:
+            parts, text = streamed.aiter_text(), ""
+            while "\r\n\r\n" not in text:
+                text += await anext(parts)
+            assert not slow.go_on.is_set()
+            [(name, called)] = events(text)
+            slow.go_on.set()
+            text += "".join([part async for part in parts])
+        messages = (await client.get("/agents/sessions/a/messages")).json()
+
+    assert name == "tool_call"
+    fields = ("tool_call_id", "tool_name", "content")
+    assert called == {field: messages[1][field] for field in fields}
+    [_, output, *_, done] = events(text)
+    fields = ("tool_call_id", "content")
+    assert output == ("tool_output", {field: messages[2][field] for field in fields})
+    assert output[1]["content"] == "done"
+    assert done[0] == "done"
+
+
+@function_tool
+def look() -> list[ToolOutputText | ToolOutputImage]:
+    """Give a text with a lone surrogate, a picture and another text."""
+    picture = ToolOutputImage(image_url="https://example.com/a.png")
+    return [ToolOutputText(text="a\ud800"), picture, ToolOutputText(text="b")]
+
+
+async def test_a_stream_tells_the_words_of_a_tool(
+    client_of: Callable[..., Any], sqlite_database: str, user_id: UUID
+) -> None:
+    """A picture has none, and what UTF-8 cannot hold is replaced."""
+    call = function_call("look", "{}", call_id="call_1")
+    model = ScriptedModel([[call], [assistant_message("Seen.")]])
+    agent = Agent(name="Looking", model=model, tools=[look])
+    client = await client_of(make_app(agent, sqlite_database), user_id)
+
+    streamed = await client.post("/agents/sessions/a/chat/stream", json={"message": "Look"})
+
+    [output] = [data for name, data in events(streamed.text) if name == "tool_output"]
+    assert output == {"tool_call_id": "call_1", "content": "a\ufffd\nb"}
 
 
 # -- On a real server: clients that go away --------------------------------------------------

@@ -52,6 +52,20 @@ Limit: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="How 
 STREAM = [
     Example("A piece of the answer", value={"event": "delta", "data": '{"text": "I will "}'}),
     Example(
+        "A tool, before it runs",
+        value={
+            "event": "tool_call",
+            "data": '{"tool_call_id": "call_123", "tool_name": "add_todo", "content": "{}"}',
+        },
+    ),
+    Example(
+        "What it gave back",
+        value={
+            "event": "tool_output",
+            "data": '{"tool_call_id": "call_123", "content": "It is on your list."}',
+        },
+    ),
+    Example(
         "All of it, at the end",
         value={"event": "done", "data": '{"response": "I will.", "session_id": "groceries"}'},
     ),
@@ -140,7 +154,8 @@ class AgentController(Controller):
             HTTP_200_OK: ResponseSpec(
                 ChatEvent,
                 media_type="text/event-stream",
-                description="Server-sent events: any number of `delta`, then `done` or `error`.",
+                description="Server-sent events: any number of `delta`, `tool_call` and "
+                "`tool_output`, then `done` or `error`.",
                 generate_examples=False,
                 examples=STREAM,
             )
@@ -154,7 +169,7 @@ class AgentController(Controller):
         agent_session: NamedDependency[DatabaseSession],
         run_options: NamedDependency[dict[str, Any]],
     ) -> ServerSentEvent:
-        """Do as `chat` does, and send the words as they come.
+        """Do as `chat` does, and send the words and the tool calls as they come.
 
         A run that fails ends the stream with an `error` event of `status_code` and `detail`.
         When the client goes away, the turn under way is ended and stored, and no other begins.

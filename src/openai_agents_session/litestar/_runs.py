@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from agents import Agent, RunResult, RunResultStreaming
     from agents.memory import Session
+    from agents.stream_events import StreamEvent
 
 _logger = logging.getLogger("openai_agents_session")
 
@@ -79,9 +80,14 @@ async def events(
 ) -> AsyncGenerator[ServerSentEventMessage | None]:
     """Run the agent and yield its words as they come; None first, when the run has begun.
 
-        delta    {"text"}                     a piece of the answer
-        done     {"response", "session_id"}   the answer, as the other route gives it
-        error    {"status_code", "detail"}    in place of ``done``, when the run failed
+        delta        {"text"}                                  a piece of the answer
+        tool_call    {"tool_call_id", "tool_name", "content"}  before the tool runs
+        tool_output  {"tool_call_id", "content"}               when it has run
+        done         {"response", "session_id"}                the answer, as the other route's
+        error        {"status_code", "detail"}                 in place of ``done``, on a failure
+
+    A tool's ``content`` is what the messages of the conversation have: the arguments of a call,
+    and the output in words.
 
     When the client goes away, the turn that is under way is carried to its end and stored,
     so that the history has it; no other one begins.
@@ -145,15 +151,40 @@ async def _pump(
         async for event in result.stream_events():
             if gone.is_set():
                 _end_after_turn(result)
-            if event.type == "raw_response_event" and isinstance(
-                event.data, ResponseTextDeltaEvent
-            ):
-                queue.put_nowait(_event("delta", text=event.data.delta))
+            if (told := _told(event)) is not None:
+                queue.put_nowait(told)
         queue.put_nowait(_event("done", response=_output(result), session_id=session.session_id))
     except Exception as error:  # noqa: BLE001 - the client is told, whatever it is
         queue.put_nowait(_failed(error, session))
     finally:
         queue.put_nowait(None)
+
+
+def _told(event: StreamEvent) -> ServerSentEventMessage | None:
+    """Return what the client is told of an event of the run, or None."""
+    if event.type == "raw_response_event":
+        if isinstance(event.data, ResponseTextDeltaEvent):
+            return _event("delta", text=event.data.delta)
+    elif event.type == "run_item_stream_event" and event.name in {"tool_called", "tool_output"}:
+        item: Any = event.item.to_input_item()
+        call_id = item.get("call_id") or item.get("id")  # what runs at the model's side has no call
+        if event.name == "tool_output":
+            return _event("tool_output", tool_call_id=call_id, content=_words(item.get("output")))
+        return _event(
+            "tool_call",
+            tool_call_id=call_id,
+            tool_name=item.get("name") or item["type"].removesuffix("_call"),
+            content=_words(item.get("arguments") or item.get("input")),
+        )
+    return None
+
+
+def _words(value: Any) -> str:
+    """Return the text of a tool's arguments or output, of which each part may have one."""
+    parts = value if isinstance(value, list) else [value]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    words: str = _plain("\n".join(text for text in texts if isinstance(text, str)))
+    return words
 
 
 def _output(result: RunResult | RunResultStreaming) -> Any:

@@ -72,14 +72,16 @@ class ChatResponse(Struct):
 class ChatEvent(Struct):
     """A server-sent event of an answer."""
 
-    event: Literal["delta", "done", "error"]
+    event: Literal["delta", "tool_call", "tool_output", "done", "error"]
     data: Annotated[
         str,
         Meta(
-            description='JSON: `{"text"}`, a piece of the answer; `{"response", "session_id"}`, '
-            'all of it; or `{"status_code", "detail"}`: 404 where the conversation was deleted '
-            "meanwhile, 409 where tools wait for an approval, 422 where a guardrail of the agent "
-            "refused, 502 where the run failed, 503 where the conversation is not available.",
+            description='JSON: `{"text"}`, a piece of the answer; `{"tool_call_id", "tool_name", '
+            '"content"}`, a call with its arguments; `{"tool_call_id", "content"}`, its output; '
+            '`{"response", "session_id"}`, the whole answer; or `{"status_code", "detail"}`: 404 '
+            "where the conversation was deleted meanwhile, 409 where tools wait for an approval, "
+            "422 where a guardrail of the agent refused, 502 where the run failed, 503 where the "
+            "conversation is not available.",
             examples=['{"text": "I will remind "}'],
         ),
     ]
