@@ -34,6 +34,11 @@ class Block:
         module: ast.Module = compile(self.code, str(self.page), "exec", flags=flags)
         return any(map(_runs_main, module.body))
 
+    @property
+    def runs(self) -> bool:
+        """Whether it runs something when it is saved, and does not only define it."""
+        return "asyncio.run(" in self.code
+
     async def run(self, names: dict[str, Any]) -> None:
         """Run it as ``python -m asyncio`` would: ``await`` is allowed at the top level.
 

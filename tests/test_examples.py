@@ -51,6 +51,8 @@ PRINTS = {
         "stored: function_call transfer_to_billing_agent",
         "stored: function_call refund_order",
     ],
+    "fastapi_app.py": ["Your name is Ada."],
+    "aws_lambda.py": ["Your name is Ada."],
     "streaming.py": [
         "you:    Good morning, Redis!\nagent:  Noted.",
         'agent:  The first thing you said was: "Good morning, Redis!"\n',
