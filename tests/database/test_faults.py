@@ -283,7 +283,7 @@ async def test_a_number_given_twice_deceives_nobody(
 ) -> None:
     """A crashed server may say "committed" of another transaction's: the rows know better."""
     await session.add_items(numbered(0, 3))
-    monkeypatch.setattr(_driver, "_STATUS", text("SELECT 'committed', CAST(:number AS text)"))
+    monkeypatch.setattr(_driver, "_STATUS", text("SELECT 'committed', CAST(:xact_id AS text)"))
     proxy.choose = commits("cut before", times=1)
 
     await OPERATIONS[operation](session)

@@ -36,7 +36,7 @@ from openai_agents_session.database import (
     _migrate,
     _statements,
 )
-from tests.contract import HOSTILE_IDS, numbered
+from tests.contract import HOSTILE_IDS, numbered, user
 from tests.database.conftest import each_driver, enforce_foreign_keys
 from tests.interpreters import run_python
 
@@ -141,9 +141,53 @@ class OtherSessionMessage(SessionMessageMixin, OtherBase):
     __session_model__ = "OtherAgentSession"
 
 
+class Key(sa.TypeDecorator[UUID]):
+    """A type of key as applications have: a text that says what it is of."""
+
+    impl = sa.String(34)
+    cache_ok = True
+
+    def process_bind_param(self, value: UUID | None, _: sa.Dialect) -> str | None:
+        return None if value is None else f"k_{value.hex}"
+
+    def process_result_value(self, value: str | None, _: sa.Dialect) -> UUID | None:
+        return None if value is None else UUID(value.removeprefix("k_"))
+
+
+class KeyBase(DeclarativeBase):
+    """A base of which all keys have that type."""
+
+
+class KeyUser(KeyBase):
+    """Users."""
+
+    __tablename__ = "user_account"
+
+    id: Mapped[UUID] = mapped_column(Key(), primary_key=True, default=uuid4)
+    email: Mapped[str]
+
+
+class KeyAgentSession(AgentSessionMixin, KeyBase):
+    """Conversations."""
+
+    __user_model__ = "KeyUser"
+    __message_model__ = "KeySessionMessage"
+
+    id: Mapped[UUID] = mapped_column(Key(), primary_key=True, default=uuid4)
+
+
+class KeySessionMessage(SessionMessageMixin, KeyBase):
+    """Messages."""
+
+    __session_model__ = "KeyAgentSession"
+
+    id: Mapped[UUID] = mapped_column(Key(), primary_key=True, default=uuid4)
+
+
 OWN: dict[str, tuple[Any, Any, Any]] = {
     "a plain base": (PlainBase, Account, Talk),
     "an audit base": (AppBase, AppUser, AppAgentSession),
+    "a type of key": (KeyBase, KeyUser, KeyAgentSession),
 }
 
 
@@ -184,6 +228,39 @@ async def test_an_applications_own_models(empty: AsyncEngine, name: str) -> None
     assert await session.get_items() == []
     async with maker() as db:
         assert await db.scalar(select(func.count()).select_from(session_model)) == 0
+
+
+@each_driver
+async def test_keys_of_an_applications_own_type(empty: AsyncEngine) -> None:
+    """They are stored as that type writes them, each message once and with what is its own."""
+    async with empty.begin() as connection:
+        await connection.run_sync(KeyBase.metadata.create_all)
+    maker = async_sessionmaker(empty)
+    async with maker() as db, db.begin():
+        owner = KeyUser(email="ada@example.com")
+        db.add(owner)
+        await db.flush()
+        key = owner.id
+    session = DatabaseSession("s", key, maker, session_model=KeyAgentSession)
+    items: Any = [user("Grüße 🎉"), {"type": "function_call", "call_id": "c", "name": "look"}]
+
+    await session.add_items(numbered(0, 3))
+    await session.add_items([*numbered(3, 30), *items])
+
+    assert await session.get_items() == [*numbered(0, 30), *items]
+    async with maker() as db:
+        query = select(KeySessionMessage).order_by(KeySessionMessage.position)
+        rows = (await db.scalars(query)).all()
+        stored = (await db.scalars(sa.text("SELECT id FROM session_message"))).all()
+        ours = await db.scalars(sa.text("SELECT DISTINCT agent_session_id FROM session_message"))
+        [conversation] = ours.all()
+        assert conversation == await db.scalar(sa.text("SELECT id FROM agent_session"))
+    assert [row.position for row in rows] == list(range(1, 33))
+    assert sorted(stored) == sorted(f"k_{row.id.hex}" for row in rows)
+    assert {row.created_at for row in rows[3:]} == {rows[3].updated_at}
+    assert [(row.role, row.tool_call_id, row.tool_name) for row in rows[-1:]] == [
+        (MessageRole.ASSISTANT, "c", "look")
+    ]
 
 
 @each_driver

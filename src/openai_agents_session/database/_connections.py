@@ -1,11 +1,11 @@
-"""Connections: each is used in the event loop and the process that opened it.
+"""Connections: each is used only in the process and the event loop that opened it.
 
-A driver's connection fails in another event loop, after its request may have gone out, and
-after a fork two processes would read each other's answers. So a pool's connection says where
-it was opened, and one of elsewhere is left alone: the pool opens another (SQLAlchemy's
-documentation, "Using Connection Pools with Multiprocessing or os.fork()").
+A driver's connection fails in another event loop, and perhaps only after its request went out.
+After a fork, two processes would read each other's answers. So each connection of a pool carries
+its origin, and the pool is made to open a new one instead of handing out one from elsewhere
+(SQLAlchemy's documentation, "Using Connection Pools with Multiprocessing or os.fork()").
 
-A connection of aiosqlite is a thread and belongs to no event loop, only to its process.
+A connection of aiosqlite is a thread: it works in any event loop of its process.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import asyncio
 import os
 import threading
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet, ref
 
@@ -31,116 +32,98 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-_KEY = "openai_agents_session.opened"
+_KEY = "openai_agents_session.origin"
+"""Where the origin stands in a connection's ``info``."""
 
 _inherited: list[Any] = []
-"""Connections of the process that this one was forked from. Were they collected, their
-drivers would close them, and the parent's event loop would not hear of its own any more."""
+"""Connections of the parent process, kept from being collected: the driver would close them, and
+take their sockets from what the parent's event loop watches."""
 
 _records: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[Any]] = WeakKeyDictionary()
-"""What pools know of the connections that were opened in an event loop."""
+"""The pools' records of the connections that were opened in each event loop."""
 
-_closing: set[asyncio.Future[None]] = set()
-"""Connections that an event loop closes for another one."""
-
-_used: WeakSet[Dialect] = WeakSet()
-"""The dialects of the engines that have had their first connection."""
+_set_up: WeakSet[Dialect] = WeakSet()
+"""The dialects of engines that have connected at least once."""
 
 _connecting: WeakKeyDictionary[Dialect, list[int]] = WeakKeyDictionary()
-"""For each of the others: the threads that open one, one item for each attempt."""
-
-_lock = threading.Lock()
-"""Guards ``_connecting``."""
-
-
-def _begin_anew() -> None:
-    """Forget, in a forked process, the threads that are not there: one may have held the lock."""
-    global _lock  # noqa: PLW0603 - a lock cannot be taken from the thread that holds it
-    _lock = threading.Lock()
-    _connecting.clear()
-
+"""For each other dialect, the threads that want to connect, one entry for each attempt."""
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(after_in_child=_begin_anew)
+    # The other threads are not in the child.
+    os.register_at_fork(after_in_child=_connecting.clear)
 
 
-class _Place(NamedTuple):
-    """Where a connection was opened; no event loop where there was none."""
+class _Origin(NamedTuple):
+    """Where a connection was opened. A synchronous engine opens some outside of event loops."""
 
     pid: int
     loop: ref[asyncio.AbstractEventLoop] | None
 
 
-def _here() -> _Place:
+def _here() -> _Origin:
     try:
-        return _Place(os.getpid(), ref(asyncio.get_running_loop()))
+        return _Origin(os.getpid(), ref(asyncio.get_running_loop()))
     except RuntimeError:
-        return _Place(os.getpid(), None)
+        return _Origin(os.getpid(), None)
 
 
 @event.listens_for(Pool, "connect")
-def _note(_: Any, record: Any) -> None:
-    """Note where a connection is opened: of every pool, since engines are made before sessions."""
+def _note_origin(_: Any, record: Any) -> None:
+    """Note it for every pool: an application's engine is often older than its first session."""
     record.info[_KEY] = _here()
 
 
-def _is_here(place: _Place, dialect: Dialect) -> bool:
-    return place == _here() or (dialect.name == "sqlite" and place.pid == os.getpid())
+def _is_usable(origin: _Origin, dialect: Dialect) -> bool:
+    return origin == _here() or (dialect.name == "sqlite" and origin.pid == os.getpid())
 
 
-def keep_at_home(engine: Engine) -> None:
-    """Let an engine's pool hand out no connection of another event loop or process."""
-    dispatch: Any = engine.pool.dispatch
-    if any(isinstance(listener, _CheckOut) for listener in dispatch.checkout):
-        return
-    event.listen(engine, "checkout", _CheckOut(engine.dialect))
+def guard_pool(engine: Engine) -> None:
+    """Keep an engine's pool from handing out connections of other event loops or processes."""
+    dispatch: Any = engine.pool.dispatch  # stays when dispose() makes a new pool
+    if not any(isinstance(listener, _CheckOut) for listener in dispatch.checkout):
+        event.listen(engine, "checkout", _CheckOut(engine.dialect))
 
 
+@dataclass(frozen=True)
 class _CheckOut:
-    """Refuses a connection of elsewhere, and forgets it; then SQLAlchemy opens another."""
+    """Listener that refuses a connection from elsewhere; SQLAlchemy then opens another."""
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+    dialect: Dialect
 
     def __call__(self, connection: Any, record: Any, proxy: Any) -> None:
-        place: _Place = record.info.setdefault(_KEY, _here())
-        if _is_here(place, self._dialect):
-            if place.loop and self._dialect.name != "sqlite":
+        origin: _Origin = record.info.setdefault(_KEY, _here())
+        if _is_usable(origin, self.dialect):
+            if origin.loop and self.dialect.name != "sqlite":
                 _records.setdefault(asyncio.get_running_loop(), WeakSet()).add(record)
                 at_end_of_loop(_close_all)
             return
-        loop = None if place.loop is None else place.loop()
-        if place.pid != os.getpid():
+        loop = None if origin.loop is None else origin.loop()
+        if origin.pid != os.getpid():
             _inherited.append(connection)
-        elif loop:
-            with suppress(RuntimeError):  # it is closed, and the connection goes with it
-                loop.call_soon_threadsafe(self._close, connection)
+        elif loop and not loop.is_closed():
+            closing = greenlet_spawn(self.dialect.do_close, connection)
+            with suppress(RuntimeError):  # it was closed just now
+                asyncio.run_coroutine_threadsafe(closing, loop)
         record.dbapi_connection = proxy.dbapi_connection = None
         raise DisconnectionError("it was opened in another event loop or process")
 
-    def _close(self, connection: Any) -> None:
-        closing = asyncio.ensure_future(greenlet_spawn(self._dialect.do_close, connection))
-        _closing.add(closing)
-        closing.add_done_callback(_closing.discard)
-
 
 async def _close_all(loop: asyncio.AbstractEventLoop) -> None:
-    """Close the connections that were opened in an event loop which ends."""
+    """Close the connections of an event loop that ends."""
     for record in _records.pop(loop, ()):
-        place = record.info.get(_KEY)
-        if record.dbapi_connection is not None and place == _here():
-            with suppress(Exception):  # it is broken, and so closed
+        if record.dbapi_connection is not None and record.info.get(_KEY) == _here():
+            with suppress(Exception):  # a broken one is as good as closed
                 await greenlet_spawn(record.invalidate)
 
 
-def check_at_home(connection: AsyncConnection) -> None:
-    """See that a connection which is in use already was opened here.
+def check_usable(connection: AsyncConnection) -> None:
+    """Check a connection that was in use already, which no pool has checked.
 
     Raises:
-        RuntimeError: it was not; nothing was sent.
+        RuntimeError: it is of another event loop or process; nothing was sent.
     """
-    place: _Place = connection.info.setdefault(_KEY, _here())
-    if not _is_here(place, connection.dialect):
+    origin: _Origin = connection.info.setdefault(_KEY, _here())
+    if not _is_usable(origin, connection.dialect):
         raise RuntimeError(
             "db_session is in a transaction on a connection that belongs to another event loop or "
             "process, and works only there. Make an AsyncSession where you use it, or pass an "
@@ -150,46 +133,20 @@ def check_at_home(connection: AsyncConnection) -> None:
 
 @asynccontextmanager
 async def first_use(dialect: Dialect) -> AsyncGenerator[None]:
-    """Let one thread alone connect for the first time, and see that the server will do.
+    """Let only one thread at a time make an engine's first connection.
 
-    SQLAlchemy sets an engine up with its first connection, and its lock there is one of
-    asyncio: two event loops in two threads may wait for each other for ever.
-
-    Raises:
-        NotImplementedError: it is a PostgreSQL before 13.
+    SQLAlchemy sets the engine up with it, under an asyncio lock. Event loops in two threads could
+    wait for that one for ever.
     """
-    if dialect in _used:
+    if dialect in _set_up:
         yield
         return
-    thread = threading.get_ident()
-    while not _may_connect(dialect, thread):  # noqa: ASYNC110 - threads have no event together
-        await asyncio.sleep(0.001)
+    threads, this = _connecting.setdefault(dialect, []), threading.get_ident()
+    threads.append(this)
     try:
+        while threads[0] != this:  # noqa: ASYNC110 - threads have no event together
+            await asyncio.sleep(0.001)
         yield
-        check_version(dialect)
-        _used.add(dialect)
+        _set_up.add(dialect)
     finally:
-        with _lock:
-            _connecting[dialect].remove(thread)
-
-
-def _may_connect(dialect: Dialect, thread: int) -> bool:
-    with _lock:
-        threads = _connecting.setdefault(dialect, [])
-        if any(other != thread for other in threads):
-            return False
-        threads.append(thread)
-        return True
-
-
-def check_version(dialect: Dialect) -> None:
-    """See that a server can say what became of a transaction.
-
-    Raises:
-        NotImplementedError: it is a PostgreSQL before 13, which has no ``pg_current_xact_id``
-            (PostgreSQL's documentation, "Release 13").
-    """
-    version = getattr(dialect, "server_version_info", None)
-    if dialect.name == "postgresql" and version and version < (13,):
-        numbers = ".".join(map(str, version))
-        raise NotImplementedError(f"PostgreSQL 13 or newer is required; this one is {numbers}")
+        threads.remove(this)

@@ -20,7 +20,7 @@ from openai_agents_session._conversation import Found, UnreadableError
 from openai_agents_session.database._checks import MAX_ROWS
 from openai_agents_session.database._driver import is_lost
 from openai_agents_session.database._items import columns_of, record_of
-from openai_agents_session.database._statements import Batch, new_ids, statements_of
+from openai_agents_session.database._statements import new_ids, statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,11 +78,8 @@ class DatabaseConversation:
 
     async def read(self, newest: int | None) -> FoundMessages:
         """Return the newest messages, with one query."""
-
-        async def unit(transaction: Transaction) -> FoundMessages:
-            return await self._newest(transaction, newest or MAX_ROWS)
-
-        found = await self._work.read(unit)
+        wanted = newest or MAX_ROWS
+        found = await self._work.read(lambda transaction: self._newest(transaction, wanted))
         self._seen |= bool(found.records)
         return found
 
@@ -119,7 +116,7 @@ class DatabaseConversation:
             item = parse(record_of(popped.stored))
             if item is None:
                 raise UnreadableError
-            transaction.agrees = partial(_agrees, sql.at, row.id, popped.position, None)
+            transaction.agrees = partial(_agrees, sql.message_at, row.id, popped.position, None)
             return item
 
         return await self._work.run(unit, writes=True)
@@ -170,7 +167,7 @@ class DatabaseConversation:
         """Set columns of the row, which is made where there is none."""
 
         async def unit(transaction: Transaction) -> None:
-            row = await self._make(transaction)
+            row = await self._take(transaction, inserts=True)
             statement = self._statements(transaction).change(values)
             await transaction.connection.execute(statement, {"key": row.id})
 
@@ -192,11 +189,10 @@ class DatabaseConversation:
 
     async def _add(self, records: Sequence[bytes], *, replaces: bool = False) -> None:
         columns = columns_of(records)
-        must_be_there = self._seen and not self._recreate
+        inserts = self._recreate or not self._seen
 
         async def unit(transaction: Transaction) -> None:
-            take = self._take if must_be_there else self._make
-            row = await take(transaction, len(columns))
+            row = await self._take(transaction, len(columns), inserts=inserts)
             if row is None:
                 raise NotFoundError("the conversation was deleted meanwhile")
             if replaces:
@@ -224,40 +220,33 @@ class DatabaseConversation:
         now = await self._newest(transaction, len(found.records) - start)
         return now == FoundMessages(found.records[start:], found.positions[start:])
 
-    async def _make(self, transaction: Transaction, more: int = 0) -> Row[Any]:
-        """Take the row, or make it, and hand out so many positions."""
-        parameters = {
-            **self._name,
-            **self._metadata,
-            "key": UUID(int=new_ids(1)[0]),
-            "now": _now(),
-            "more": more,
-        }
-        statement = self._statements(transaction).make
-        row = (await transaction.connection.execute(statement, parameters)).one()
-        transaction.number = row.number
-        return row
+    async def _take(self, transaction: Transaction, more: int = 0, *, inserts: bool = False) -> Any:
+        """Lock the conversation's row and reserve positions for ``more`` messages.
 
-    async def _take(self, transaction: Transaction, more: int = 0) -> Row[Any] | None:
-        """Do the same where there is a row; return None where there is none."""
-        statement = self._statements(transaction).take
+        Returns:
+            The row; None if there is none, unless it ``inserts`` one.
+        """
+        sql = self._statements(transaction)
         parameters = {**self._name, "now": _now(), "more": more}
+        if inserts:
+            parameters.update(self._metadata, key=UUID(int=new_ids(1)[0]))
+        statement = sql.upsert if inserts else sql.touch
         row = (await transaction.connection.execute(statement, parameters)).first()
         if row is not None:
-            transaction.number = row.number
+            transaction.xact_id = row.xact_id
         return row
 
     async def _insert(
         self, transaction: Transaction, row: Row[Any], columns: Sequence[Columns]
     ) -> None:
-        """Add messages at the positions that the row has handed out."""
+        """Add messages at the positions that were reserved for them."""
         if not columns:
             return
         sql, last, ids = self._statements(transaction), row.last_position, new_ids(len(columns))
         statement, parameters = sql.insert
-        batch = Batch(row.id, last - len(columns), _now(), ids, columns)
-        await transaction.connection.execute(statement, parameters(batch))
-        transaction.agrees = partial(_agrees, sql.at, row.id, last, UUID(int=ids[-1]))
+        common = {"key": row.id, "before": last - len(columns), "now": _now()}
+        await transaction.connection.execute(statement, parameters(common, ids, columns))
+        transaction.agrees = partial(_agrees, sql.message_at, row.id, last, UUID(int=ids[-1]))
 
     async def _delete(self, transaction: Transaction, key: Any, positions: Sequence[int]) -> None:
         """Remove the messages from the first of these positions to the last."""
@@ -266,7 +255,7 @@ class DatabaseConversation:
         sql = self._statements(transaction)
         parameters = {"key": key, "first": positions[0], "last": positions[-1]}
         await transaction.connection.execute(sql.delete, parameters)
-        transaction.agrees = partial(_agrees, sql.at, key, positions[-1], None)
+        transaction.agrees = partial(_agrees, sql.message_at, key, positions[-1], None)
 
     async def _clear(self, transaction: Transaction, key: Any) -> None:
         await transaction.connection.execute(self._statements(transaction).clear, {"key": key})

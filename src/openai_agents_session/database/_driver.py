@@ -6,17 +6,17 @@
     an AsyncSession, in one          a savepoint; the commit is the caller's
 
 A write on SQLite begins with ``BEGIN IMMEDIATE``, so that it waits for other writers at its
-start and nowhere else. Python's driver begins transactions late and a savepoint outside of
-one would commit on its release; so the driver is asked, and not SQLAlchemy, whether it is in
-a transaction already.
+start and nowhere else. Whether there is a transaction already, the driver is asked and not
+SQLAlchemy: Python's driver begins one only before the first change, and a savepoint that is
+released outside of a transaction commits.
 
-Where the transaction is ours, a unit whose connection breaks is run again, and is done once. A
-connection that breaks before ``COMMIT`` was sent has changed nothing. One that breaks during
-``COMMIT`` leaves open what happened, but the server knows: PostgreSQL numbers each transaction
-that writes, and ``pg_xact_status`` says what became of it (PostgreSQL's documentation, "System
-Information Functions and Operators"). A server that crashes may give a number that it had given
-and lost to another transaction. So a "committed" must not contradict what the transaction would
-have left behind.
+Where the transaction is ours and its connection breaks, the unit is run again, and yet done once.
+If the connection broke before ``COMMIT`` was sent, nothing was changed. If it broke during
+``COMMIT``, the server is asked: PostgreSQL gives each transaction that writes an id, and
+``pg_xact_status`` says what became of it (PostgreSQL's documentation, "System Information
+Functions and Operators"). A server that has crashed may give an id a second time, if it lost the
+first transaction. So where the answer is "committed", the rows must also look as the transaction
+left them.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from sqlalchemy.pool import StaticPool
 from openai_agents_session._errors import add_note
 from openai_agents_session._pauses import Pauses
 from openai_agents_session._settle import SETTLE_SECONDS, settle
-from openai_agents_session.database._connections import check_at_home, first_use, keep_at_home
+from openai_agents_session.database._connections import check_usable, first_use, guard_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from sqlalchemy import ColumnElement, Engine
+    from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Dialect
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -51,15 +51,14 @@ _T = TypeVar("_T")
 DIALECTS = ("postgresql", "sqlite")
 
 _locks: WeakKeyDictionary[Any, WeakKeyDictionary[Any, asyncio.Lock]] = WeakKeyDictionary()
-"""One for each AsyncSession, and for each pool with a single connection; in each event loop."""
+"""A lock for each AsyncSession and each pool with a single connection, in each event loop."""
 
+XACT_ID: ColumnElement[str] = cast(func.pg_current_xact_id(), Text)
+"""For statements that write: PostgreSQL's id of their transaction."""
 
-NUMBER: ColumnElement[str] = cast(func.pg_current_xact_id(), Text)
-"""For statements that write: the number of their transaction."""
-
-_STATUS = text(  # a replica may know less
+_STATUS = text(  # a replica may not know the transaction yet
     "SELECT CASE WHEN pg_is_in_recovery() THEN 'in recovery'"
-    " ELSE pg_xact_status(CAST(CAST(:number AS text) AS xid8)) END"
+    " ELSE pg_xact_status(CAST(CAST(:xact_id AS text) AS xid8)) END"
 )
 
 
@@ -69,16 +68,16 @@ class Transaction:
 
     session: AsyncSession
     connection: AsyncConnection
-    """The session's, for statements that know nothing of its objects."""
+    """The session's own, for statements that bypass the ORM."""
     dialect: Dialect
-    number: str | None = None
-    """PostgreSQL's; None until something was written."""
+    xact_id: str | None = None
+    """PostgreSQL's id of it; None before the first change, and on SQLite."""
     agrees: Callable[[AsyncConnection], Awaitable[bool]] | None = None
-    """Says in another transaction whether this one may have been committed."""
+    """Says, in a later transaction, whether the rows look as if this one was committed."""
 
 
 Unit: TypeAlias = "Callable[[Transaction], Awaitable[_T]]"
-"""What is to be done in a transaction; more than once if the connection breaks."""
+"""What to do in a transaction; it is called again if the connection breaks."""
 
 
 class Work:
@@ -105,43 +104,45 @@ class Work:
     async def read(self, unit: Unit[_T]) -> _T:
         """Run a unit that only reads.
 
-        It ends before a cancellation arrives, or the connection would go with it.
+        It ends before a cancellation is delivered: one in the middle would cost the connection.
         """
         return await settle(self.run(unit, writes=False))
 
     async def write(self, unit: Unit[_T]) -> _T:
-        """Run a unit whole or not at all; it ends before a cancellation arrives."""
+        """Run a unit whole or not at all; it ends before a cancellation is delivered."""
         return await settle(self.run(unit, writes=True))
 
     async def run(self, unit: Unit[_T], *, writes: bool) -> _T:
-        """Run a unit, for a caller that settles it."""
+        """Run a unit. The caller is the one to ``settle`` it."""
         try:
             if not isinstance(self._source, AsyncSession):
                 return await self._attempt(unit, writes=writes)
             async with _lock(self._source):
                 if not self._source.in_transaction():
                     return await self._attempt(unit, writes=writes)
-                # Begun by the caller: every one of ours has ended.
+                # The caller's: with the lock held, none of ours is open.
                 return await self._in_transaction(self._source, unit, writes=writes)
         except StatementError as error:
-            _hide_words(error)
-            _give_a_hint(error)
+            _hide_conversation(error)
+            _add_hint(error)
             raise
 
     async def _in_transaction(self, session: AsyncSession, unit: Unit[_T], *, writes: bool) -> _T:
+        """Run a unit in a transaction that the caller began; a write in a savepoint."""
         transaction = await self._begun(session, writes=writes, own=False)
         if not writes:
             return await unit(transaction)
         async with session.begin_nested():
-            # Once more, since it is the asking for the connection that makes the savepoint.
-            return await unit(await self._begun(session, writes=writes, own=False))
+            # SQLAlchemy makes the savepoint only when it is asked for the connection.
+            await session.connection(bind_arguments=self._bind_arguments(writes=True))
+            return await unit(transaction)
 
     async def _attempt(self, unit: Unit[_T], *, writes: bool) -> _T:
-        """Run a unit in a transaction, and again in another one if its connection breaks.
+        """Run a unit in a transaction of our own, and again if its connection breaks.
 
         Raises:
-            Exception: what the last attempt raised, ``RETRY_SECONDS`` after the first; or what a
-                ``COMMIT`` raised of which the server does not say whether it was done.
+            Exception: what the last attempt raised; or what a ``COMMIT`` raised, if the server
+                does not say whether it was done.
         """
         pauses = Pauses(0.02, 0.4)
         while True:
@@ -149,12 +150,12 @@ class Work:
             ended: tuple[Transaction, _T] | None = None
             try:
                 async with self._transaction(writes=writes) as transaction:
-                    result = await _done(unit, transaction)
+                    result = await unit(transaction)
                     ended = transaction, result
             except Exception as error:
                 if not (is_lost(error) or _is_undone(error)):
                     raise
-                if ended and ended[0].number and is_lost(error):
+                if ended and ended[0].xact_id and is_lost(error):
                     committed = await self._was_committed(ended[0])
                     if committed is None:
                         add_note(error, "The write may have been done: the server did not say.")
@@ -169,22 +170,22 @@ class Work:
     async def _was_committed(self, transaction: Transaction) -> bool | None:
         """Ask the server what became of a transaction; None if it does not say in time.
 
-        The one that takes writes is asked: a replica may not have heard of it yet. A server that
-        has not given such a number has lost it in a crash, or was a replica that did not get it:
-        the transaction is not there.
+        The primary is asked, since a replica may not have heard of it yet. A server that has not
+        given such an id lost the transaction in a crash, or became the primary without having
+        received it: either way it was not committed.
         """
         pauses = Pauses(0.02, 0.4)
         while pauses.elapsed < SETTLE_SECONDS:
             await pauses.wait()
             try:
                 async with self._transaction(writes=True) as now:
-                    status = await now.connection.scalar(_STATUS, {"number": transaction.number})
+                    status = await now.connection.scalar(_STATUS, {"xact_id": transaction.xact_id})
                     if status == "committed":
                         return not transaction.agrees or await transaction.agrees(now.connection)
                     if status not in {"in progress", "in recovery"}:
                         return False if status == "aborted" else None
             except Exception as error:
-                if _state_of(error) == _IN_THE_FUTURE:
+                if _sqlstate(error) == _UNKNOWN_XACT_ID:
                     return False
                 if not (is_lost(error) or _is_undone(error)):
                     raise
@@ -200,65 +201,74 @@ class Work:
             expires, sync.expire_on_commit = sync.expire_on_commit, False
             try:  # a commit that the caller did not ask for must not expire the caller's objects
                 async with session.begin():
-                    yield await self._begun(session, writes=writes, own=True)
+                    transaction = await self._begun(session, writes=writes, own=True)
+                    try:
+                        yield transaction
+                    except DBAPIError as error:
+                        if _is_stale(error):  # the connection would fail the next one, too
+                            await transaction.connection.invalidate(error)
+                        raise
             finally:
                 sync.expire_on_commit = expires
 
-    async def _begun(self, session: AsyncSession, *, writes: bool, own: bool) -> Transaction:
-        """Return a transaction that other writers wait for, and do not fail by.
+    @asynccontextmanager
+    async def _alone(self, session: AsyncSession) -> AsyncGenerator[None]:
+        """Let units wait for each other where all of them would share one connection."""
+        pool = session.get_bind(**self._bind_arguments(writes=True)).engine.pool
+        async with _lock(pool) if isinstance(pool, StaticPool) else nullcontext():
+            yield
 
-        All of it is done on one connection, which a session with several databases chooses
-        by the model and by whether it is a write.
+    async def _begun(self, session: AsyncSession, *, writes: bool, own: bool) -> Transaction:
+        """Return the session's transaction, in which writes wait for other writers.
+
+        All of it is done on one connection. A session with several databases chooses it by the
+        model and by whether it is for a write.
         """
-        bind = self._bind(session, writes=writes)
+        arguments = self._bind_arguments(writes=writes)
+        bind = session.get_bind(**arguments)
         dialect = bind.dialect
-        if dialect.name not in DIALECTS:
-            raise NotImplementedError(
-                f"there is no support for {dialect.name}, only for {' and '.join(DIALECTS)}"
-            )
+        _check_dialect(dialect)
+        guard_pool(bind.engine)
+        # A session may be bound to a connection on which somebody else has begun a transaction.
+        joins = isinstance(bind, Connection) and bind.in_transaction()
         options: dict[str, Any] = {}
-        # A connection that the session was given, in a transaction that is the giver's.
-        joined = isinstance(bind, Connection) and bind.in_transaction()
-        keep_at_home(bind.engine)
         if dialect.name == "sqlite":
-            if writes and joined:  # before SQLAlchemy makes a savepoint
+            if writes and joins:  # before SQLAlchemy makes a savepoint
                 await session.run_sync(lambda _: _begin_immediate(bind))
-        elif own and writes and not joined:
+        elif own and writes and not joins:
             # Whatever the engine's own level is: with AUTOCOMMIT nothing would be atomic, and
             # from REPEATABLE READ on concurrent writers would be refused instead of waiting.
             options["isolation_level"] = "READ COMMITTED"
         async with first_use(dialect):
             connection = await session.connection(
-                bind_arguments=self._arguments(writes=writes), execution_options=options
+                bind_arguments=arguments, execution_options=options
             )
-        check_at_home(connection)
+        check_usable(connection)
+        _check_dialect(dialect)  # again, since now it knows the server's version
         if dialect.name == "sqlite" and writes:
             await connection.run_sync(_begin_immediate)
         return Transaction(session, connection, dialect)
 
-    def _arguments(self, *, writes: bool) -> dict[str, Any]:
+    def _bind_arguments(self, *, writes: bool) -> dict[str, Any]:
         clause = update(self._model) if writes else select(self._model)
         return {"mapper": self._model, "clause": clause}
 
-    def _bind(self, session: AsyncSession, *, writes: bool) -> Engine | Connection:
-        return session.get_bind(**self._arguments(writes=writes))
 
-    @asynccontextmanager
-    async def _alone(self, session: AsyncSession) -> AsyncGenerator[None]:
-        """Let units wait for each other where all of them would share one connection."""
-        pool = self._bind(session, writes=True).engine.pool
-        async with _lock(pool) if isinstance(pool, StaticPool) else nullcontext():
-            yield
+def _check_dialect(dialect: Dialect) -> None:
+    """Check that the database is supported.
 
-
-async def _done(unit: Unit[_T], transaction: Transaction) -> _T:
-    """Run a unit of work, and leave no connection in the pool that would fail the next one."""
-    try:
-        return await unit(transaction)
-    except DBAPIError as error:
-        if _is_stale(error):
-            await transaction.connection.invalidate(error)
-        raise
+    Raises:
+        NotImplementedError: it is another one, or a PostgreSQL before 13, which has no
+            ``pg_current_xact_id`` (PostgreSQL's documentation, "Release 13").
+    """
+    if dialect.name not in DIALECTS:
+        raise NotImplementedError(
+            f"there is no support for {dialect.name}, only for {' and '.join(DIALECTS)}"
+        )
+    version = getattr(dialect, "server_version_info", None)
+    if dialect.name == "postgresql" and version and version < (13,):
+        numbers = ".".join(map(str, version))
+        raise NotImplementedError(f"PostgreSQL 13 or newer is required; this one is {numbers}")
 
 
 def _begin_immediate(connection: Connection) -> None:
@@ -287,19 +297,18 @@ def _advice(db_session: object) -> str:
 # PostgreSQL's codes are in its documentation, "PostgreSQL Error Codes".
 
 _GONE = ("08", "57P01", "57P02", "57P03", "57P05")
-"""Of a server that cannot be reached, stops, has crashed, is about to start, or has closed an
-idle connection."""
+"""The server cannot be reached, stops, has crashed, is starting, or closed an idle connection."""
 
 _UNDONE = ("40001", "40P01", "53300")
-"""Of a transaction that the server rolled back for another one's sake, and of a server with
-too many connections: nothing was done, and it may go well a moment later."""
+"""Nothing was done, and a moment later it may be: a conflict with another transaction, a
+deadlock, too many connections."""
 
 _STALE = ("25006", "0A000")
-"""The same of a connection that must be made anew: its server only reads, since another has
-taken over; or its prepared statement is older than a migration."""
+"""Nothing was done, and on a new connection it may be: the server has become a replica, or a
+prepared statement is older than a migration."""
 
-_IN_THE_FUTURE = "22023"
-"""What ``pg_xact_status`` raises for a number that the server has not given yet."""
+_UNKNOWN_XACT_ID = "22023"
+"""What ``pg_xact_status`` raises for an id that the server has not given yet."""
 
 _HINTS = {
     "42P01": "python -m openai_agents_session.database upgrade --url URL makes the shipped tables; "
@@ -320,51 +329,52 @@ def is_lost(error: Exception) -> bool:
     # asyncpg raises what the event loop raises, and errors of its own before there is a login.
     if isinstance(cause, (OSError, asyncio.TimeoutError)):
         return True
-    state = _state_of(error)
+    state = _sqlstate(error)
     if state is None:  # psycopg's error, and not the server's
         return isinstance(error, OperationalError) and not _is_refused_login(cause)
     return state.startswith(_GONE)
 
 
-def _state_of(error: Exception) -> str | None:
-    """Return PostgreSQL's code of an error; None where psycopg has none, else nothing."""
+def _sqlstate(error: Exception) -> str | None:
+    """Return PostgreSQL's code of an error; None for one that psycopg raised without the server.
+
+    Empty for all others.
+    """
     state = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", "")
     return None if state is None else str(state)
 
 
 def _is_refused_login(cause: Any) -> bool:
-    """Whether psycopg was told that a password is wrong: to ask again does not help."""
+    """Whether psycopg was refused for its password, so that trying again is of no use."""
     connection = getattr(cause, "pgconn", None)
-    asked = getattr(connection, "used_password", False) or getattr(
-        connection, "needs_password", False
-    )
-    return bool(asked) and "FATAL" in str(cause)
+    asked = any(getattr(connection, name, False) for name in ("used_password", "needs_password"))
+    return asked and "FATAL" in str(cause)
 
 
 def _is_undone(error: Exception) -> bool:
-    """Whether the server did nothing, and may do it when it is asked again."""
-    return (_state_of(error) or "").startswith(_UNDONE) or _is_stale(error)
+    """Whether the server did nothing, and a second attempt may succeed."""
+    return (_sqlstate(error) or "").startswith(_UNDONE) or _is_stale(error)
 
 
 def _is_stale(error: Exception) -> bool:
-    """Whether that takes another connection."""
-    state = _state_of(error)
+    """Whether the second attempt needs a new connection."""
+    state = _sqlstate(error)
     return state in _STALE and (state != "0A000" or "cached" in str(error))
 
 
-def _give_a_hint(error: Exception) -> None:
-    """Say what helps, where SQLAlchemy has only what the server says."""
+def _add_hint(error: Exception) -> None:
+    """Add to a server's error what to do about it."""
     missing = isinstance(error, OperationalError) and "no such table" in str(error.orig)
-    hint = _HINTS.get("42P01" if missing else _state_of(error) or "")
-    if hint and hint not in getattr(error, "__notes__", ()):
+    hint = _HINTS.get("42P01" if missing else _sqlstate(error) or "")
+    if hint:
         add_note(error, hint)
 
 
-def _hide_words(error: StatementError) -> None:
-    """Take the conversation out of an error: parameters, and the row that PostgreSQL quotes.
+def _hide_conversation(error: StatementError) -> None:
+    """Remove from an error what is of the conversation: parameters, and rows.
 
-    asyncpg keeps that row apart, but SQLAlchemy 2.0 puts it into its own messages, and psycopg
-    has it both apart and in its message.
+    PostgreSQL quotes a row that it refuses in the error's detail. SQLAlchemy 2.0 and psycopg
+    repeat that in their messages.
     """
     error.hide_parameters = True
     chain: list[Any] = [error]
@@ -372,24 +382,16 @@ def _hide_words(error: StatementError) -> None:
     while cause is not None:
         chain.append(cause)
         cause = cause.__cause__
-    rows = [row for row in map(_quoted_row, chain) if row]
+    details = [
+        getattr(one, "detail", None) or getattr(getattr(one, "diag", None), "message_detail", None)
+        for one in chain
+    ]
+    rows = [detail for detail in details if isinstance(detail, str)]  # SQLAlchemy's is a list
     for one in chain:
-        one.args = tuple(_without(rows, part) for part in one.args)
+        for row in rows:
+            one.args = tuple(
+                part.replace(row, "(hidden)") if isinstance(part, str) else part
+                for part in one.args
+            )
         if isinstance(getattr(one, "detail", None), str):
             one.detail = None
-
-
-def _quoted_row(error: Any) -> str | None:
-    """Return what asyncpg or psycopg has of PostgreSQL's details; StatementError has a list."""
-    detail = getattr(error, "detail", None)
-    if isinstance(detail, str):
-        return detail
-    found: str | None = getattr(getattr(error, "diag", None), "message_detail", None)
-    return found
-
-
-def _without(rows: list[str], part: Any) -> Any:
-    if isinstance(part, str):
-        for row in rows:
-            part = part.replace(row, "(hidden)")
-    return part

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from functools import cache
 from time import time_ns
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
 from pydantic_core import to_json
 from sqlalchemy import (
     JSON,
+    Integer,
     LargeBinary,
     Table,
     Text,
@@ -27,12 +28,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from openai_agents_session.database._driver import NUMBER
+from openai_agents_session.database._driver import XACT_ID
 from openai_agents_session.database._items import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from sqlalchemy.orm import Mapper
 
@@ -81,32 +81,31 @@ class Statements:
     def __init__(self, sessions: Table, messages: Table, dialect: str) -> None:
         self._sessions = sessions
         s, m = sessions.c, messages.c
-        # Read as it is stored: drivers would parse JSON on their own, not all of it without a
-        # loss. SQLite keeps it as text, which need not be UTF-8 if another program wrote it,
-        # and a cast to JSON would make a number of it.
+        # The JSON is read as text, since what drivers make of it may lose something. On SQLite
+        # it is read as bytes: it may not be UTF-8 if another program wrote it.
         if dialect == "sqlite":
-            upsert, stored, number = sqlite.insert, cast(m.extra_data, LargeBinary), null()
+            insert_or, stored, xact_id = sqlite.insert, cast(m.extra_data, LargeBinary), null()
         else:
-            upsert, stored, number = postgresql.insert, cast(m.extra_data, Text), NUMBER
+            insert_or, stored, xact_id = postgresql.insert, cast(m.extra_data, Text), XACT_ID
         stored = stored.label("stored")
         mine = (s.user_id == bindparam("owner")) & (s.session_id == bindparam("name"))
         touched = {
             "updated_at": bindparam("now"),
             "last_position": s.last_position + bindparam("more"),
         }
-        taken = (s.id, s.last_position, number.label("number"))
+        returned = (s.id, s.last_position, xact_id.label("xact_id"))
 
         self.find = select(s.id).where(mine)
         self.newest = (
             select(m.position, stored)
-            # A subquery, and no join: then the index gives the newest in order, however long the
-            # conversation is.
+            # A subquery and not a join: so the index returns the newest in order, and the
+            # database need not sort a long conversation.
             .where(m.agent_session_id == self.find.scalar_subquery())
             .order_by(m.position.desc())
             .limit(bindparam("wanted"))
         )
-        self.take = update(sessions).where(mine).values(touched).returning(*taken)
-        """Locks the conversation's row, if there is one, and takes ``more`` positions."""
+        self.touch = update(sessions).where(mine).values(touched).returning(*returned)
+        """Locks the conversation's row, if there is one, and reserves ``more`` positions."""
         row = {
             "id": bindparam("key"),
             "user_id": bindparam("owner"),
@@ -119,13 +118,13 @@ class Statements:
             "updated_at": bindparam("now"),
             "last_position": bindparam("more"),
         }
-        self.make = (
-            upsert(sessions)
+        self.upsert = (
+            insert_or(sessions)
             .values(row)
             .on_conflict_do_update(index_elements=[s.user_id, s.session_id], set_=touched)
-            .returning(*taken)
+            .returning(*returned)
         )
-        """Like ``take``, and where there is no row it makes one."""
+        """The same, and inserts the row if there is none."""
 
         in_session = m.agent_session_id == bindparam("key")
         last = select(m.id).where(in_session).order_by(m.position.desc()).limit(1).scalar_subquery()
@@ -134,16 +133,15 @@ class Statements:
         between = m.position.between(bindparam("first"), bindparam("last"))
         self.delete = delete(messages).where(in_session, between)
         here = (m.agent_session_id == s.id) & (m.position == bindparam("position"))
-        self.at = (
+        self.message_at = (
             select(s.last_position, m.id.label("message"))
             .select_from(sessions.outerjoin(messages, here))
             .where(s.id == bindparam("key"))
         )
 
-        # A default that the application computes is another one for each message, and a type of
-        # key that is the application's own is for SQLAlchemy to write.
-        others = [column for column in m if column.key not in _OURS]
-        computed = any(column.default and column.default.is_callable for column in others)
+        # The other two know no defaults that Python computes for each row, and no types of keys
+        # but the one of the mixin.
+        computed = any(c.default and c.default.is_callable for c in m if c.key not in _OURS)
         if computed or not getattr(m.id.type, "binary", False):
             self.insert = _insert_each(messages, dialect)
         elif dialect == "sqlite":
@@ -159,60 +157,76 @@ class Statements:
 _OURS = {"id", "agent_session_id", "position", "created_at", "updated_at", *COLUMNS}
 
 
-class Batch(NamedTuple):
-    """Messages to insert."""
+Insert: TypeAlias = "tuple[Any, Callable[[dict[str, Any], range, Sequence[Columns]], Any]]"
+"""A statement that inserts messages, and what makes its parameters.
 
-    key: Any
-    """The conversation's."""
-    before: int
-    """The position that the first of them comes after."""
-    now: datetime
-    ids: range
-    """Their own keys, as numbers."""
-    columns: Sequence[Columns]
-
-
-Insert: TypeAlias = "tuple[Any, Callable[[Batch], Any]]"
-"""A statement, and what it takes for a batch."""
+That takes the parameters ``key`` (the conversation's), ``before`` (the position before the first
+message) and ``now``; the messages' own keys, as numbers; and their columns.
+"""
 
 
 def _insert_arrays(messages: Table) -> Insert:
-    """Insert a batch on PostgreSQL, where each of its columns is one array."""
+    """On PostgreSQL: one statement, to which each column of the batch is an array."""
     names = ("id", *COLUMNS)
     arrays = [bindparam(name, type_=postgresql.ARRAY(Text())) for name in names]
     table = func.unnest(*arrays).table_valued(*names, with_ordinality="nth")
     given = table.render_derived(name="given").c
     columns: dict[str, Any] = {name: given[name] for name in COLUMNS}
     columns["extra_data"] = cast(given.extra_data, JSON)
-    key = cast(given.id, messages.c.id.type)
+    values = _values(messages, cast(given.id, messages.c.id.type), given.nth, columns)
 
-    def parameters(batch: Batch) -> dict[str, Any]:
-        texts = map(list, zip(*batch.columns, strict=True))
-        ids = [f"{number:032x}" for number in batch.ids]
-        return {**_common(batch), "id": ids, **dict(zip(COLUMNS, texts, strict=True))}
+    def parameters(common: dict[str, Any], ids: range, batch: Sequence[Columns]) -> Any:
+        texts = map(list, zip(*batch, strict=True))
+        keys = [f"{number:032x}" for number in ids]
+        return {**common, "id": keys, **dict(zip(COLUMNS, texts, strict=True))}
 
-    return _insert_from(messages, key, given.nth, columns), parameters
+    return insert(messages).from_select(list(values), select(*values.values())), parameters
 
 
 def _insert_json(messages: Table) -> Insert:
-    """Insert a batch on SQLite, where it is one array of JSON, and its keys are bytes in a row."""
+    """On SQLite: one statement, to which the batch is one JSON array, and its keys are one blob."""
     table = func.json_each(bindparam("rows", type_=Text())).table_valued("key", "value")
     given = table.alias("given").c
     columns = {name: func.json_extract(given.value, f"$[{at}]") for at, name in enumerate(COLUMNS)}
     key = func.substr(bindparam("ids", type_=LargeBinary()), 16 * given.key + 1, 16)
+    values = _values(messages, key, given.key + 1, columns)
 
-    def parameters(batch: Batch) -> dict[str, Any]:
-        ids = b"".join(number.to_bytes(16, "big") for number in batch.ids)
-        return {**_common(batch), "ids": ids, "rows": to_json(batch.columns).decode()}
+    def parameters(common: dict[str, Any], ids: range, batch: Sequence[Columns]) -> Any:
+        keys = b"".join(number.to_bytes(16, "big") for number in ids)
+        return {**common, "ids": keys, "rows": to_json(batch).decode()}
 
-    return _insert_from(messages, key, given.key + 1, columns), parameters
+    return insert(messages).from_select(list(values), select(*values.values())), parameters
 
 
-def _insert_from(messages: Table, key: Any, nth: Any, columns: dict[str, Any]) -> Any:
-    """Return the insert of messages that the database takes out of parameters for all of them."""
+def _insert_each(messages: Table, dialect: str) -> Insert:
+    """On both: a statement for each message (DBAPI's ``executemany``), as SQLAlchemy does it."""
+    names = [f"new_{name}" for name in COLUMNS]  # a column's own name is reserved by SQLAlchemy
+    columns: dict[str, Any] = {
+        name: bindparam(new, type_=Text()) for name, new in zip(COLUMNS, names, strict=True)
+    }
+    if dialect != "sqlite":
+        columns["extra_data"] = cast(columns["extra_data"], JSON)
+    key, nth = bindparam("new_id", type_=messages.c.id.type), bindparam("nth", type_=Integer())
+
+    def parameters(common: dict[str, Any], ids: range, batch: Sequence[Columns]) -> Any:
+        return [
+            {
+                **common,
+                "new_id": UUID(int=number),
+                "nth": nth,
+                **dict(zip(names, texts, strict=True)),
+            }
+            for nth, (number, texts) in enumerate(zip(ids, batch, strict=True), 1)
+        ]
+
+    return insert(messages).values(_values(messages, key, nth, columns)), parameters
+
+
+def _values(messages: Table, key: Any, nth: Any, columns: dict[str, Any]) -> dict[str, Any]:
+    """Return what each column of a message is set to, given its key and its place in the batch."""
     m = messages.c
     now = bindparam("now", type_=m.created_at.type)
-    values = {
+    return {
         "id": key,
         "agent_session_id": bindparam("key", type_=m.agent_session_id.type),
         "position": bindparam("before", type_=m.position.type) + nth,
@@ -220,32 +234,6 @@ def _insert_from(messages: Table, key: Any, nth: Any, columns: dict[str, Any]) -
         "updated_at": now,
         **columns,
     }
-    return insert(messages).from_select(list(values), select(*values.values()))
-
-
-def _common(batch: Batch) -> dict[str, Any]:
-    return {"key": batch.key, "before": batch.before, "now": batch.now}
-
-
-def _insert_each(messages: Table, dialect: str) -> Insert:
-    """Insert a batch as SQLAlchemy does, with parameters for each message."""
-    text: Any = bindparam("text", type_=Text())  # a parameter of the column's name would be JSON
-    names = (*COLUMNS[:-1], "text")
-
-    def parameters(batch: Batch) -> list[dict[str, Any]]:
-        common = {"agent_session_id": batch.key, "created_at": batch.now, "updated_at": batch.now}
-        return [
-            {
-                "id": UUID(int=number),
-                "position": batch.before + nth,
-                **common,
-                **dict(zip(names, texts, strict=True)),
-            }
-            for nth, (number, texts) in enumerate(zip(batch.ids, batch.columns, strict=True), 1)
-        ]
-
-    extra_data = text if dialect == "sqlite" else cast(text, JSON)
-    return insert(messages).values(extra_data=extra_data), parameters
 
 
 def new_ids(count: int) -> range:

@@ -22,7 +22,7 @@ from openai_agents_session.database._checks import (
     checked_text,
     checked_user_id,
 )
-from openai_agents_session.database._driver import NUMBER, Transaction, Work
+from openai_agents_session.database._driver import XACT_ID, Transaction, Work
 from openai_agents_session.database._listing import case_insensitive, cursor_of, is_after
 from openai_agents_session.database._session import DatabaseSession
 from openai_agents_session.database._statements import tables_of
@@ -398,7 +398,7 @@ class AgentSessionService(Generic[ModelT]):
             each = delete(sessions).where(sessions.c.id == locked.c.id)
             deleted = (await connection.execute(each)).rowcount
             if deleted:
-                transaction.number = await connection.scalar(select(NUMBER))
+                transaction.xact_id = await connection.scalar(select(XACT_ID))
             return deleted
 
         return await self._work.write(unit)
