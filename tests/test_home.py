@@ -16,7 +16,7 @@ from openai_agents_session._home import Home, at_end_of_loop, home_of
 
 async def moved(home: Home) -> bool:
     """Ask from inside of an event loop."""
-    return home.has_moved()
+    return home.move_here()
 
 
 def test_the_first_event_loop_is_home() -> None:
@@ -24,7 +24,7 @@ def test_the_first_event_loop_is_home() -> None:
     home = Home()
 
     async def ask_twice() -> tuple[bool, bool]:
-        return home.has_moved(), home.has_moved()
+        return home.move_here(), home.move_here()
 
     assert asyncio.run(ask_twice()) == (False, False)
 
@@ -35,7 +35,7 @@ def test_a_closed_event_loop_is_left_once() -> None:
     asyncio.run(moved(home))
 
     async def ask_twice() -> tuple[bool, bool]:
-        return home.has_moved(), home.has_moved()
+        return home.move_here(), home.move_here()
 
     assert asyncio.run(ask_twice()) == (True, False)
 
@@ -73,7 +73,7 @@ def test_of_two_threads_one_is_at_home() -> None:
         async def answer() -> str:
             together.wait()
             try:
-                return str(home.has_moved())
+                return str(home.move_here())
             except RuntimeError:
                 return "refused"
             finally:
@@ -111,7 +111,7 @@ def test_connections_that_were_open_before() -> None:
     loop = asyncio.new_event_loop()
     home = Home()
     assert home.is_unknown
-    home.is_in(loop)
+    home.set_loop(loop)
     assert not home.is_unknown
 
     with pytest.raises(RuntimeError, match="belongs to another event loop"):

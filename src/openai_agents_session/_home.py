@@ -1,8 +1,8 @@
 """Home: the event loop and the process that a client's connections belong to.
 
-asyncio ties a connection to the event loop in which it was opened: in another one it
-fails, after the request may have gone out. After a fork two processes share a socket, and
-read each other's answers. So before anything is sent, a backend asks here.
+A connection works only in the event loop that opened it. In another one it fails, and perhaps
+only after the request went out. After a fork, two processes share its socket and would read each
+other's answers. So before a backend sends anything, it checks here.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
-_claim = threading.Lock()
-"""Two threads, each with an event loop, may be the first to use a client."""
+_lock = threading.Lock()
+"""Held to change a home: two threads, each with an event loop, may use a client for the first
+time at once."""
 
 
 def _renew_lock() -> None:
-    global _claim  # noqa: PLW0603 - another thread may have held it when the process was forked
-    _claim = threading.Lock()
+    global _lock  # noqa: PLW0603 - another thread may have held it when the process was forked
+    _lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
@@ -29,10 +30,10 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
 
 
 class Home:
-    """Where the connections of one client belong.
+    """The process and the event loop in which a client's connections may be used.
 
-    The process is the one in which this was made; the event loop is the first one that
-    asks.
+    At first, that is the process in which this object is made, and no event loop: the first one
+    that uses the client becomes it.
     """
 
     def __init__(self) -> None:
@@ -41,28 +42,28 @@ class Home:
 
     @property
     def is_unknown(self) -> bool:
-        """Whether nobody has asked yet."""
+        """Whether no event loop has used the client yet."""
         return self._loop is None
 
-    def is_in(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Note the event loop of connections that were open before anybody asked."""
+    def set_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Set the event loop of connections that the application opened itself."""
         self._loop = ref(loop)
 
-    def has_moved(self) -> bool:
-        """Return whether the open connections were left behind; from now on home is here.
+    def move_here(self) -> bool:
+        """Make the running event loop and process the home, and return whether it was elsewhere.
 
-        They are of a process that this one was forked from, or of an event loop that is
-        closed. Nothing may be sent on them any more, not even a farewell. Let go of them
-        before the next ``await``: only the first to ask is told.
+        It may move from a process that was forked, and from an event loop that is closed. Then
+        nothing may be sent on the connections that are open, not even to close them. Drop them
+        before the next ``await``: only the first caller is told of the move.
 
         Raises:
-            RuntimeError: they belong to another event loop, which is still open. Nothing
-                has changed.
+            RuntimeError: the connections belong to another event loop, which is still open.
+                Nothing has changed.
         """
         loop, pid = asyncio.get_running_loop(), os.getpid()
         if self._pid == pid and self._loop is not None and self._loop() is loop:
             return False
-        with _claim:
+        with _lock:
             known = None if self._loop is None else self._loop()
             if self._pid == pid and known is loop:
                 return False
@@ -80,10 +81,10 @@ _homes: WeakKeyDictionary[Any, Home] = WeakKeyDictionary()
 
 
 def home_of(client: Any) -> Home:
-    """Return the home of a client, the same for all sessions on it.
+    """Return the home of a client; all sessions on the client share it.
 
     Args:
-        client: what holds the connections; it can be hashed and referred to weakly.
+        client: what holds the connections. It must be hashable and allow weak references.
     """
     return _homes.get(client) or _homes.setdefault(client, Home())
 
@@ -92,18 +93,19 @@ Close = Callable[[asyncio.AbstractEventLoop], Awaitable[None]]
 
 _ends: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Close, AsyncGenerator[None]]]
 _ends = WeakKeyDictionary()
-"""Held here, since an event loop holds its asynchronous generators only weakly."""
+"""For each event loop, what it awaits at its end. The generators are kept here because an event
+loop has only weak references to them."""
 
 
 def at_end_of_loop(close: Close) -> None:
-    """Have the running event loop await something before it is closed.
+    """Have the running event loop close connections at its end, while it still can.
 
-    ``asyncio.run`` shuts down asynchronous generators at its end, and has no other hook
-    (Python's documentation, ``loop.shutdown_asyncgens``). Connections that nobody can use any
-    more are closed there; else they would stay open until they are collected.
+    The only thing that ``asyncio.run`` does for others at its end is to close asynchronous
+    generators (Python's documentation, ``loop.shutdown_asyncgens``), so one is left open until
+    then.
 
     Args:
-        close: what to await, once, with the event loop. Asking again changes nothing.
+        close: called once with the event loop, and awaited. To pass it again changes nothing.
     """
     loop = asyncio.get_running_loop()
     ends = _ends.get(loop)

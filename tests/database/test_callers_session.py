@@ -7,11 +7,11 @@ import gc
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from openai_agents_session import DatabaseSession
-from openai_agents_session.database import AgentSession, User
+from openai_agents_session.database import AgentSession, SessionMessage, User
 from tests.contract import numbered, user
 from tests.database.conftest import row_of
 from tests.shares import share_of
@@ -29,14 +29,16 @@ if TYPE_CHECKING:
 async def test_it_commits_its_own_work(
     db: AsyncSession, maker: async_sessionmaker, user_id: UUID
 ) -> None:
-    """With an AsyncSession that is in no transaction, every write is committed."""
-    session = DatabaseSession("s", user_id, db)
+    """With an AsyncSession that is in no transaction, each write is committed and it stays open."""
+    async with DatabaseSession("s", user_id, db) as session:
+        await session.add_items(numbered(0, 3))
+        assert not db.in_transaction()
+        assert await session.get_items() == numbered(0, 3)
+        assert not db.in_transaction()
 
-    await session.add_items(numbered(0, 3))
-    assert not db.in_transaction()
-    assert await session.get_items() == numbered(0, 3)
-    assert not db.in_transaction()
     assert await session.pop_item() == numbered(2, 3)[0]
+    assert await db.scalar(select(func.count()).select_from(SessionMessage)) == 2
+    await db.rollback()
 
     assert await DatabaseSession("s", user_id, maker).get_items() == numbered(0, 2)
 

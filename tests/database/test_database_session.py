@@ -17,10 +17,9 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import StaticPool
 
 from openai_agents_session import DatabaseSession
-from openai_agents_session.database import AgentSession, Base, SessionMessage
+from openai_agents_session.database import AgentSession, Base
 from openai_agents_session.database._conversation import DatabaseConversation
 from tests.contract import numbered, user
 from tests.database.conftest import enforce_foreign_keys, new_user, row_of
@@ -240,27 +239,6 @@ async def test_bad_metadata_is_refused(
 # ------------------------------------------------------------------- the engines
 
 
-async def test_a_database_in_memory_is_shared_by_turns() -> None:
-    """Where all sessions share one connection, their transactions do not mix."""
-    engine = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
-    async with engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-    maker = async_sessionmaker(engine)
-    owner = await new_user(maker)
-    sessions = [DatabaseSession("s", owner, maker) for _ in range(5)]
-
-    results = await asyncio.gather(
-        *(one.add_items(numbered(0, 3)) for one in sessions),
-        *(one.add_items(cast("Any", [{"content": b"raw"}])) for one in sessions),
-        *(one.get_items() for one in sessions),
-        return_exceptions=True,
-    )
-
-    assert [type(one) for one in results[:10]] == [type(None)] * 5 + [TypeError] * 5
-    assert len(await sessions[0].get_items()) == 15
-    await engine.dispose()
-
-
 @pytest.mark.parametrize("level", ["AUTOCOMMIT", "SERIALIZABLE"])
 async def test_the_engines_isolation_level_makes_no_difference(
     url: str, engine: AsyncEngine, user_id: UUID, level: str, monkeypatch: pytest.MonkeyPatch
@@ -403,12 +381,3 @@ async def test_ping_of_a_server_that_is_away(user_id: UUID) -> None:
 
     assert await DatabaseSession("s", user_id, async_sessionmaker(engine)).ping() is False
     await engine.dispose()
-
-
-async def test_closing_leaves_the_callers_session_open(db: AsyncSession, user_id: UUID) -> None:
-    """What was passed in stays the caller's."""
-    async with DatabaseSession("s", user_id, db) as session:
-        await session.add_items(numbered(0, 1))
-
-    assert await session.get_items() == numbered(0, 1)
-    assert await db.scalar(select(func.count()).select_from(SessionMessage)) == 1

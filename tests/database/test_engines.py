@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Source = async_sessionmaker[Any] | AsyncSession
 
 SOURCES = ("maker", "AsyncSession")
+REFUSED: Any = {"content": b"raw"}  # JSON cannot hold it
 LIMIT = 30  # seconds, for what would otherwise never end
 
 
@@ -265,11 +266,17 @@ async def test_nothing_acknowledged_is_lost_on_one_connection(in_memory: AsyncEn
             results = await asyncio.gather(
                 *(session.add_items(numbered(0, 2)) for session in sessions),
                 *(rename() for _ in sources),
+                *(session.add_items([REFUSED, *numbered(0, 1)]) for session in sessions),
+                *(session.get_items() for session in sessions),
                 *(session.add_items(numbered(0, 2)) for session in sessions),
                 return_exceptions=True,
             )
             assert [type(result).__name__ for result in results] == (
-                ["NoneType"] * 4 + ["NotFoundError"] * 4 + ["NoneType"] * 4
+                ["NoneType"] * 4
+                + ["NotFoundError"] * 4
+                + ["TypeError"] * 4
+                + ["list"] * 4
+                + ["NoneType"] * 4
             )
         for session in sessions:
             assert await session.get_items() == numbered(0, 2) * 20

@@ -147,10 +147,10 @@ class Key(sa.TypeDecorator[UUID]):
     impl = sa.String(34)
     cache_ok = True
 
-    def process_bind_param(self, value: UUID | None, _: sa.Dialect) -> str | None:
+    def process_bind_param(self, value: UUID | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
         return None if value is None else f"k_{value.hex}"
 
-    def process_result_value(self, value: str | None, _: sa.Dialect) -> UUID | None:
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> UUID | None:  # noqa: ARG002 - SQLAlchemy's signature
         return None if value is None else UUID(value.removeprefix("k_"))
 
 

@@ -1,9 +1,8 @@
 """DatabaseConversation: one conversation in two tables, each operation one unit of work.
 
-Every write begins by taking the conversation's row. PostgreSQL locks that row, SQLite the whole
-file; so writers of one conversation come one after the other, and positions, which the same
-statement hands out, neither collide nor change places. A position never comes again, so it
-names a message.
+Every write first updates the conversation's row, which locks it (on SQLite, the whole file is
+locked). So a conversation has one writer at a time. The same statement reserves the positions of
+new messages, so these cannot collide. No position is given twice, so it identifies a message.
 """
 
 from __future__ import annotations
@@ -54,8 +53,9 @@ class DatabaseConversation:
         work: runs the units of work.
         model: the application's model of a conversation.
         name: whose conversation it is, and which: ``owner`` and ``name`` of the statements.
-        metadata: what its row begins with.
-        recreate: whether a write makes it again that was seen here and is deleted.
+        metadata: columns of the row, for the write that inserts it.
+        recreate: whether a write inserts the row again if this session has seen messages in it
+            and it was deleted since.
     """
 
     resends = False
@@ -87,7 +87,7 @@ class DatabaseConversation:
         """Add messages to the end, with one statement.
 
         Raises:
-            advanced_alchemy.exceptions.NotFoundError: it is deleted, and not to be made again.
+            advanced_alchemy.exceptions.NotFoundError: it was deleted, and is not to be recreated.
         """
         await self._add(records)
 
@@ -95,7 +95,7 @@ class DatabaseConversation:
         """Put messages in the place of the whole conversation, whose row stays.
 
         Raises:
-            advanced_alchemy.exceptions.NotFoundError: it is deleted, and not to be made again.
+            advanced_alchemy.exceptions.NotFoundError: it was deleted, and is not to be recreated.
         """
         if records:
             await self._add(records, replaces=True)
@@ -107,7 +107,7 @@ class DatabaseConversation:
 
         async def unit(transaction: Transaction) -> _T | None:
             sql = self._statements(transaction)
-            row = await self._take(transaction)
+            row = await self._lock_row(transaction)
             if row is None:
                 return None
             popped = (await transaction.connection.execute(sql.pop, {"key": row.id})).first()
@@ -125,7 +125,7 @@ class DatabaseConversation:
         """Remove one message, if it and all after it are unchanged."""
 
         async def unit(transaction: Transaction) -> bool:
-            row = await self._take(transaction)
+            row = await self._lock_row(transaction)
             if row is None or not await self._is_unchanged(transaction, found, index):
                 return False
             await self._delete(transaction, row.id, found.positions[index : index + 1])
@@ -143,7 +143,7 @@ class DatabaseConversation:
         columns = columns_of(records)
 
         async def unit(transaction: Transaction) -> bool:
-            row = await self._take(transaction, len(columns))
+            row = await self._lock_row(transaction, len(columns))
             unchanged_from = 0 if drop else start
             if row is None or not await self._is_unchanged(transaction, found, unchanged_from):
                 return False
@@ -158,16 +158,16 @@ class DatabaseConversation:
         """Remove every message; the row stays, with what it says about the conversation."""
 
         async def unit(transaction: Transaction) -> None:
-            if row := await self._take(transaction):
+            if row := await self._lock_row(transaction):
                 await self._clear(transaction, row.id)
 
         await self._work.run(unit, writes=True)
 
     async def change(self, values: dict[str, Any]) -> None:
-        """Set columns of the row, which is made where there is none."""
+        """Set columns of the row, which is inserted if there is none."""
 
         async def unit(transaction: Transaction) -> None:
-            row = await self._take(transaction, inserts=True)
+            row = await self._lock_row(transaction, inserts=True)
             statement = self._statements(transaction).change(values)
             await transaction.connection.execute(statement, {"key": row.id})
 
@@ -192,7 +192,7 @@ class DatabaseConversation:
         inserts = self._recreate or not self._seen
 
         async def unit(transaction: Transaction) -> None:
-            row = await self._take(transaction, len(columns), inserts=inserts)
+            row = await self._lock_row(transaction, len(columns), inserts=inserts)
             if row is None:
                 raise NotFoundError("the conversation was deleted meanwhile")
             if replaces:
@@ -220,7 +220,9 @@ class DatabaseConversation:
         now = await self._newest(transaction, len(found.records) - start)
         return now == FoundMessages(found.records[start:], found.positions[start:])
 
-    async def _take(self, transaction: Transaction, more: int = 0, *, inserts: bool = False) -> Any:
+    async def _lock_row(
+        self, transaction: Transaction, more: int = 0, *, inserts: bool = False
+    ) -> Any:
         """Lock the conversation's row and reserve positions for ``more`` messages.
 
         Returns:
@@ -264,11 +266,19 @@ class DatabaseConversation:
 async def _agrees(
     at: Any, key: Any, position: int, message: UUID | None, connection: AsyncConnection
 ) -> bool:
-    """Whether a message is where it was put, or may have been; None for one that was removed."""
+    """Whether the rows look as if a transaction was committed.
+
+    Args:
+        at: the statement that reads a message at a position.
+        key: the conversation's.
+        position: the last one that the transaction changed.
+        message: the key of the message that it inserted there; None if it deleted one.
+        connection: where to look.
+    """
     row = (await connection.execute(at, {"key": key, "position": position})).first()
-    if row is None:  # the conversation was deleted
+    if row is None:  # the whole conversation was deleted since, which says nothing
         return True
-    return row.last_position >= position and row.message in (None, message)
+    return row.last_position >= position and row.message in {None, message}
 
 
 def _now() -> datetime:

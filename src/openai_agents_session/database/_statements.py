@@ -1,4 +1,4 @@
-"""The statements, built once for each pair of models; they only take parameters."""
+"""The SQL statements, built once for each pair of models."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def _table(mapper: Mapper[Any], *unique: str) -> Table:
 
 
 class Statements:
-    """What a conversation asks of the database.
+    """The statements of one pair of tables.
 
-    Every statement names the conversation by ``:owner`` and ``:name``, or by the ``:key`` of a
-    row that such a statement has found.
+    Each finds its conversation by ``:owner`` and ``:name``, or by the ``:key`` of the row that an
+    earlier statement returned.
     """
 
     def __init__(self, sessions: Table, messages: Table, dialect: str) -> None:
@@ -239,8 +239,8 @@ def _values(messages: Table, key: Any, nth: Any, columns: dict[str, Any]) -> dic
 def new_ids(count: int) -> range:
     """Return so many UUIDs of version 7, as numbers; each is greater than the one before.
 
-    An index is appended to for keys in order, while random ones touch pages all over it, the
-    more the larger it is. The first key has 73 random bits, and the others count on from it.
+    Keys in ascending order are appended to the end of an index; random ones change pages all
+    over it. The first key has 73 random bits, and each further one adds 1.
     """
     now = time_ns() // 1_000_000
     random = int.from_bytes(os.urandom(10), "big")
@@ -249,4 +249,4 @@ def new_ids(count: int) -> range:
 
 
 _BELOW_CARRY = 2**61 - 1
-"""Leaves a bit for counting on, so that the variant above stays what it is."""
+"""One random bit less, so that adding to the key never changes its variant."""

@@ -283,7 +283,7 @@ def _check_home(client: AioBaseClient) -> None:
         RuntimeError: they do not; nothing was sent.
     """
     try:
-        moved = client in _left or home_of(client).has_moved()
+        moved = client in _left or home_of(client).move_here()
     except RuntimeError as exc:
         raise _wrong_home("another event loop") from exc
     # The application may have used it before any session did.

@@ -65,8 +65,8 @@ class SharedClient:
         """
         is_new = self._home.is_unknown
         if is_new and (loop := _loop_of(self._client)):
-            self._home.is_in(loop)
-        if self._home.has_moved():
+            self._home.set_loop(loop)
+        if self._home.move_here():
             _forget_connections(self._client, _close_at_once)
             is_new = True
         if is_new:
