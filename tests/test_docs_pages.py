@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from xml.etree import ElementTree
 
 import pytest
 
@@ -104,6 +106,22 @@ def test_every_page_fits_on_a_phone_and_on_a_laptop(
             faults += [f"{page} at {width} px {fault}" for fault in browser.execute_script(FAULTS)]
 
     assert not faults
+
+
+def test_every_picture_is_shown_and_says_what_it_shows() -> None:
+    """Also to whom cannot see it: by a title and a description, and by a text on the page."""
+    texts = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
+    pictures = sorted((ROOT / "docs" / "images").glob("*.svg"))
+    assert pictures
+    for picture in pictures:
+        root = ElementTree.fromstring(picture.read_text(encoding="utf-8"))
+        assert root.get("role") == "img", picture
+        title, description = (root.find(f"{{*}}{tag}") for tag in ("title", "desc"))
+        assert title is not None, picture
+        assert title.text, picture
+        assert description is not None, picture
+        assert description.text, picture
+        assert re.search(rf"!\[[^\]]+\]\(images/{picture.name}\)", texts), picture
 
 
 def test_what_does_not_fit_is_found(browser: Chrome) -> None:
