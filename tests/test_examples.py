@@ -17,6 +17,7 @@ from openai_agents_session import DynamoDBSession
 from tests.dynamodb import emulators
 from tests.interpreters import run_python
 from tests.servers import RedisServer
+from tests.shares import share_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ pytestmark = [pytest.mark.redis, pytest.mark.dynamodb]
 # PYTHONDONTWRITEBYTECODE would have each example compile anew what the one before it has.
 NOT_FOR_EXAMPLES = {
     *("OPENAI_API_KEY", "REDIS_URL", "DATABASE_URL", "SESSION_KEY", "XDG_CACHE_HOME"),
-    "PYTHONDONTWRITEBYTECODE",
+    *("PYTHONDONTWRITEBYTECODE", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"),
 }
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 GREETING = "Hello! My name is Ada."
@@ -92,6 +93,9 @@ PRINTS = {
     "shared_client.py": ["user0: Your name is user0.", "20 of 20 users were recognised"],
 }
 
+DATA = "openai-agents-session"
+"""The directory in the user's cache where the embedded stores keep theirs."""
+
 ELSEWHERE = {"dynamodb_basics.py", "database_basics.py"}
 """Those that need no Redis, but something else."""
 
@@ -140,6 +144,24 @@ def test_an_example_does_what_it_says(name: str, server: RedisServer) -> None:
     assert not server.call("KEYS", "openai_agents_session:*")
 
 
+@pytest.mark.database
+@pytest.mark.parametrize(
+    "name", share_of(sorted(PRINTS), "streaming.py", "dynamodb_basics.py", "database_basics.py")
+)
+def test_an_example_needs_no_server(name: str, tmp_path: Path) -> None:
+    """Where none is named, it takes an embedded one, and says where the data lies."""
+    printed = run(EXAMPLES / name, XDG_CACHE_HOME=str(tmp_path))
+    assert_in_order(PRINTS[name], printed)
+    data = tmp_path / DATA
+    where = {
+        "dynamodb_basics.py": "DynamoDB: an embedded moto server; its data is gone",
+        "database_basics.py": f"SQL: SQLite; its data lies in {data / 'basics.db'}\n",
+    }
+    assert printed.startswith(
+        where.get(name, f"Redis: an embedded Valkey; its data lies in {data}")
+    )
+
+
 async def test_an_example_on_dynamodb_does_what_it_says(emulator: Emulator) -> None:
     """It makes its table, and leaves nothing in it but what a cleared conversation leaves."""
     printed = run(
@@ -160,9 +182,8 @@ async def test_an_example_on_dynamodb_does_what_it_says(emulator: Emulator) -> N
 
 @pytest.mark.database
 def test_an_example_in_sql_does_what_it_says(tmp_path: Path) -> None:
-    """It makes its tables in memory, or where it is told, and leaves nothing in them."""
+    """It makes its tables where it is told, and leaves nothing in them."""
     file = tmp_path / "basics.db"
-    assert_in_order(PRINTS["database_basics.py"], run(EXAMPLES / "database_basics.py"))
     printed = run(EXAMPLES / "database_basics.py", DATABASE_URL=f"sqlite+aiosqlite:///{file}")
     assert_in_order(PRINTS["database_basics.py"], printed)
     with closing(sqlite3.connect(file)) as database:
@@ -182,7 +203,8 @@ def test_the_example_test_suite_passes() -> None:
 
 def test_every_example_is_run() -> None:
     """A new example comes with its line above."""
-    elsewhere = {"local_model.py", "data_directory.py", "testing_your_app.py", "quickstart.py"}
+    elsewhere = {"local_model.py", "local_servers.py", "data_directory.py"}
+    elsewhere |= {"testing_your_app.py", "quickstart.py"}
     elsewhere |= {"quickstart_redis.py", "quickstart_dynamodb.py", "quickstart_database.py"}
     elsewhere.add("litestar_app.py")  # by tests/litestar
     assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTS, *elsewhere}
@@ -201,7 +223,9 @@ def assert_conversed(printed: str, before: int, after: int, store: str = "Redis"
     assert int(found_by_second) == after - 2  # it adds a question and an answer itself
 
     talk, _, stored = printed.partition(f"{store} now holds")
-    by_first, _, by_second = talk.partition(f"Process {second}")
+    by_first, _, by_second = talk.partition(" A new process remembers ")
+    assert f"\nProcess {first} " in by_first
+    assert f"\nProcess {second} " in by_second
     assert "function_call         get_weather(" in by_first
     assert "assistant             I looked it up: " in by_first
     assert RECALLED not in by_first
@@ -209,11 +233,16 @@ def assert_conversed(printed: str, before: int, after: int, store: str = "Redis"
     assert RECALLED in by_second
 
     assert stored.startswith(f" {after} records")
-    assert f"{after}. assistant             {RECALLED}  (" in stored
-    assert re.search(r"function_call_output  \w+: .* °C  \(\d+ bytes\)", stored)
+    rows = [line.split() for line in stored.splitlines()[1:] if re.match(r" +\d+ +\w+ ", line)]
+    assert [int(row[0]) for row in rows] == list(range(after + 1))[-len(rows) :]
+    assert len(rows) == min(after, 12)
+    assert all(int(row[-1]) > len(" ".join(row[2:-1])) for row in rows)  # the JSON's size
+    assert rows[-1][1:-1] == ["assistant", *RECALLED.split()]
+    assert "function_call_output" in [row[1] for row in rows]
     ttl = re.search(r"Remaining TTL: (\d+) s", stored)
     assert (ttl is None) == (store == "SQL")  # where nothing expires
     assert ttl is None or 86_000 < int(ttl[1]) <= 86_400
+    assert "\x1b" not in printed  # it was no terminal that it printed to
 
 
 def test_the_quick_start_on_your_redis(server: RedisServer) -> None:
@@ -238,7 +267,7 @@ def test_the_quick_start_on_its_own_redis(tmp_path: Path) -> None:
     both.sort(key=lambda printed: "finds 0 items" not in printed)
     assert_conversed(both[0], 0, 10)
     assert_conversed(both[1], 10, 18)
-    data = tmp_path / "openai-agents-session" / "quickstart"
+    data = tmp_path / DATA / "valkey"
     assert f"its data lies in {data}\n" in both[0]
     assert any(path.stat().st_size for path in data.rglob("*.aof"))
 
@@ -271,8 +300,7 @@ async def test_the_quick_start_on_your_dynamodb(emulator: Emulator) -> None:
     )
     assert "DynamoDB: the one that DYNAMODB_ENDPOINT_URL names" in printed
     assert_conversed(printed, 2, 10, "DynamoDB")
-    assert "   items         L   10 elements\n" in printed
-    assert re.search(r"^   ttl           N   \d{10}$", printed, re.MULTILINE)
+    assert "DynamoDB now holds 10 records in the item 'mine' of 'agent_sessions'" in printed
     async with emulators.create_client(emulator.url) as client:
         (item,) = (await client.scan(TableName="agent_sessions"))["Items"]
         await client.delete_table(TableName="agent_sessions")
@@ -304,15 +332,27 @@ def test_the_quick_start_without_an_answer_from_dynamodb() -> None:
 def test_the_quick_start_in_sql(tmp_path: Path, runs: int) -> None:
     """Its file outlives it: the next run goes on with the conversation."""
     quickstart = [EXAMPLES / "quickstart.py", "--backend", "database", "--session-id", "mine"]
-    file = tmp_path / "openai-agents-session" / "quickstart.db"
+    file = tmp_path / DATA / "quickstart.db"
     for before, after in [(0, 10), (10, 18)][:runs]:
         printed = run(*quickstart, XDG_CACHE_HOME=str(tmp_path))
         assert f"SQL: SQLite; its data lies in {file}\n" in printed
         assert_conversed(printed, before, after, "SQL")
-        assert "   session_name  Quick start\n" in printed
         with closing(sqlite3.connect(file)) as database:
             counted = database.execute("SELECT count(*) FROM session_message").fetchone()
         assert counted == (after,)
+
+
+@pytest.mark.database
+def test_the_quick_start_on_a_terminal(tmp_path: Path) -> None:
+    """There it has colours, and what it prints is as wide as the terminal at the most."""
+    quickstart = (EXAMPLES / "quickstart.py", "--backend", "database", "--session-id", "[red]")
+    printed = run(
+        *quickstart, XDG_CACHE_HOME=str(tmp_path), FORCE_COLOR="1", COLUMNS="60", TERM="xterm"
+    )
+    assert "\x1b[1;36muser" in printed
+    _, _, drawn = re.sub(r"\x1b\[[\d;]*m", "", printed).partition("\nProcess ")
+    assert drawn.count("'[red]'") == 2  # no text is taken for one of Rich's colours
+    assert max(map(len, drawn.splitlines())) <= 60
 
 
 @pytest.mark.database

@@ -16,6 +16,7 @@ from typing import Any
 from agents import Agent, Runner, set_tracing_disabled
 from aiobotocore.session import get_session
 from local_model import choose_model
+from local_servers import redis_url
 from redis.asyncio import Redis
 
 from openai_agents_session.dynamodb import DynamoDBSession
@@ -48,7 +49,9 @@ def handler(event: dict[str, Any], _: object) -> dict[str, str]:
 
 if __name__ == "__main__":
     set_tracing_disabled(True)
-    for message in ("My name is Ada.", "What is my name?"):
-        request = {"requestContext": {"authorizer": {"principalId": "ada"}}, "body": message}
-        print(handler(request, None)["reply"])
-    asyncio.run(RedisSession("ada", client).clear_session())
+    with redis_url() as url:
+        client = Redis.from_url(url)
+        for message in ("My name is Ada.", "What is my name?"):
+            request = {"requestContext": {"authorizer": {"principalId": "ada"}}, "body": message}
+            print(handler(request, None)["reply"])
+        asyncio.run(RedisSession("ada", client).clear_session())

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 from agents import Agent, Runner, set_tracing_disabled
 from agents.memory import OpenAIResponsesCompactionSession
 from local_model import choose_model
+from local_servers import redis_url
 
 from openai_agents_session import RedisSession
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
-
-REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379")
 
 
 async def compact(*, input: list[Any], **_: Any) -> Any:  # noqa: A002 - the API's own word
@@ -34,11 +33,11 @@ async def compact(*, input: list[Any], **_: Any) -> Any:  # noqa: A002 - the API
 STAND_IN: Any = SimpleNamespace(responses=SimpleNamespace(compact=compact))
 
 
-async def main(client: AsyncOpenAI | None = None) -> None:
+async def main(url: str, client: AsyncOpenAI | None = None) -> None:
     """Talk until the history is compacted; ``client`` defaults to the SDK's own."""
     set_tracing_disabled(disabled=True)
     agent = Agent(name="Assistant", instructions="Be brief.", model=choose_model())
-    async with RedisSession.from_url("compaction-demo", REDIS_URL, ttl=3600) as store:
+    async with RedisSession.from_url("compaction-demo", url, ttl=3600) as store:
         await store.clear_session()
         session = OpenAIResponsesCompactionSession(
             "compaction-demo",
@@ -56,4 +55,5 @@ async def main(client: AsyncOpenAI | None = None) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(None if os.environ.get("OPENAI_API_KEY") else STAND_IN))
+    with redis_url() as url:
+        asyncio.run(main(url, None if os.environ.get("OPENAI_API_KEY") else STAND_IN))

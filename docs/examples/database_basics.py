@@ -6,8 +6,8 @@ uv run --all-extras docs/examples/database_basics.py
 from __future__ import annotations
 
 import asyncio
-import os
 
+from local_servers import database_url
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
@@ -19,13 +19,10 @@ from openai_agents_session.database import (
     User,
 )
 
-# postgresql+asyncpg://user:password@host/name, say; by default SQLite, in this process's memory.
-URL = os.environ.get("DATABASE_URL", "sqlite+aiosqlite://")
 
-
-async def main() -> None:
+async def main(url: str) -> None:
     """Write, read, take back, replace and forget the conversations of two users."""
-    engine = create_async_engine(URL)
+    engine = create_async_engine(url)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)  # an application migrates
     maker = async_sessionmaker(engine, expire_on_commit=False)
@@ -81,4 +78,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with database_url("basics") as url:
+        asyncio.run(main(url))

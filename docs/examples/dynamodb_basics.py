@@ -6,20 +6,18 @@ uv run --all-extras docs/examples/dynamodb_basics.py
 from __future__ import annotations
 
 import asyncio
-import os
 
 from aiobotocore.session import get_session
+from local_servers import dynamodb_options, dynamodb_url
 
 from openai_agents_session.dynamodb import DynamoDBSession, create_table_if_not_exists
 
-# DynamoDB Local, say, with whatever credentials; None is AWS, with yours.
-ENDPOINT = os.environ.get("DYNAMODB_ENDPOINT_URL")
 TABLE = "agent_sessions"
 
 
-async def main() -> None:
+async def main(url: str) -> None:
     """Write, read, take back, replace and forget a conversation."""
-    async with get_session().create_client("dynamodb", endpoint_url=ENDPOINT) as client:
+    async with get_session().create_client("dynamodb", **dynamodb_options(url)) as client:
         await create_table_if_not_exists(client, TABLE)
         session = DynamoDBSession("basics-demo", client, TABLE, ttl_seconds=3600)
         await session.clear_session()
@@ -57,4 +55,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with dynamodb_url() as url:
+        asyncio.run(main(url))

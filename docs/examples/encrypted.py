@@ -12,20 +12,19 @@ from agents import Agent, Runner, set_tracing_disabled
 from agents.extensions.memory import EncryptedSession
 from cryptography.fernet import Fernet
 from local_model import choose_model
+from local_servers import redis_url
 
 from openai_agents_session import RedisSession
 
-REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379")
 
-
-async def main() -> None:
+async def main(url: str) -> None:
     """Talk through the encryption, and look at what is stored without the key."""
     set_tracing_disabled(disabled=True)
     # In earnest the key comes from a secret store: without it the history is lost.
     key = os.environ.get("SESSION_KEY") or Fernet.generate_key().decode()
     agent = Agent(name="Assistant", instructions="Be brief.", model=choose_model())
 
-    async with RedisSession.from_url("encrypted-demo", REDIS_URL, ttl=3600) as store:
+    async with RedisSession.from_url("encrypted-demo", url, ttl=3600) as store:
         await store.clear_session()
         # `ttl` is how old an item may be when it is read (600 s if you do not say);
         # the store's own `ttl` deletes the conversation as a whole.
@@ -45,4 +44,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with redis_url() as url:
+        asyncio.run(main(url))

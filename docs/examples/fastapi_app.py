@@ -13,6 +13,7 @@ from agents import Agent, Runner, set_tracing_disabled
 from fastapi import Body, FastAPI, Request
 from fastapi.testclient import TestClient
 from local_model import choose_model
+from local_servers import redis_url
 from redis.asyncio import Redis
 
 from openai_agents_session import RedisSession
@@ -49,7 +50,8 @@ async def delete(request: Request, conversation: str) -> None:
 
 if __name__ == "__main__":
     set_tracing_disabled(True)
-    with TestClient(app) as browser:  # or serve it: uvicorn fastapi_app:app
+    # Or serve it: uvicorn fastapi_app:app
+    with redis_url() as REDIS_URL, TestClient(app) as browser:
         for message in ("My name is Ada.", "What is my name?"):
             print(browser.post("/chat/greetings", json=message).json())
         browser.delete("/chat/greetings")

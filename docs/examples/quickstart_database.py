@@ -1,15 +1,13 @@
-"""The quick start's SQL database: where it is, a session in it, and what then lies there."""
+"""The quick start's SQL database: a session in it, and what then lies there."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from data_directory import data_directory
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
@@ -23,9 +21,8 @@ from openai_agents_session.database import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator
 
-VARIABLE = "DATABASE_URL"
 AFTERWARDS = "Run this again: the conversation goes on. With --reset it begins anew."
 USER = UUID(int=1)  # in an application, whoever is logged in
 
@@ -51,7 +48,7 @@ async def open_session(url: str, session_id: str) -> AsyncGenerator[DatabaseSess
             async with maker() as db, db.begin():
                 await db.merge(User(id=USER))
         except (OSError, OperationalError):
-            sys.exit(f"No database answers there. Is it running, and is {VARIABLE} right?")
+            sys.exit("No database answers there. Is it running, and is DATABASE_URL right?")
         yield DatabaseSession(session_id, USER, maker, "Assistant", session_name="Quick start")
 
 
@@ -62,20 +59,5 @@ async def stored(url: str, session_id: str) -> tuple[str, int, list[str], int | 
         assert row is not None
         messages = select(SessionMessage).where(SessionMessage.agent_session_id == row.id)
         found = (await db.scalars(messages.order_by(SessionMessage.position))).all()
-    print(f"\nThe row {session_id!r} of the table 'agent_session' has")
-    for name in ("session_name", "agent_name", "is_active", "user_id", "updated_at"):
-        print(f"   {name:<13} {getattr(row, name)}")
     records = [json.dumps(message.extra_data, ensure_ascii=False) for message in found]
-    return f"SQL now holds {len(records)} records in 'session_message'", 1, records, None
-
-
-@contextmanager
-def address() -> Generator[str]:
-    """Give the URL of the database to use: yours, or a SQLite file, which stays."""
-    if url := os.environ.get(VARIABLE):
-        print(f"SQL: the database that {VARIABLE} names")
-        yield url
-        return
-    file = data_directory() / "quickstart.db"
-    print(f"SQL: SQLite; its data lies in {file}")
-    yield f"sqlite+aiosqlite:///{file}"
+    return f"SQL now holds {len(records)} records in the table 'session_message'", 1, records, None

@@ -6,18 +6,16 @@ uv run --all-extras docs/examples/redis_basics.py
 from __future__ import annotations
 
 import asyncio
-import os
 
 import redis.asyncio as redis
+from local_servers import redis_url
 
 from openai_agents_session import RedisSession
 
-REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379")
 
-
-async def main() -> None:
+async def main(url: str) -> None:
     """Write, read, take back, replace and forget a conversation."""
-    async with redis.from_url(REDIS_URL) as client:
+    async with redis.from_url(url) as client:
         session = RedisSession("basics-demo", client, ttl=3600)
         await session.clear_session()
 
@@ -47,4 +45,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with redis_url() as url:
+        asyncio.run(main(url))

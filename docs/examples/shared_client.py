@@ -9,15 +9,13 @@ is called by the request handlers, and any number of server processes may do the
 from __future__ import annotations
 
 import asyncio
-import os
 
 from agents import Agent, Runner, set_tracing_disabled
 from local_model import choose_model
+from local_servers import redis_url
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from openai_agents_session import RedisSession
-
-REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379")
 
 
 class Chat:
@@ -37,11 +35,11 @@ class Chat:
         return str(result.final_output)
 
 
-async def main() -> None:
+async def main(url: str) -> None:
     """Serve twenty users at once."""
     set_tracing_disabled(disabled=True)
     users = [f"user{number}" for number in range(20)]
-    chat = Chat(REDIS_URL)
+    chat = Chat(url)
     async with chat.client:  # closed when the server ends
         await asyncio.gather(*(chat.reply(user, f"My name is {user}.") for user in users))
         answers = await asyncio.gather(*(chat.reply(user, "What is my name?") for user in users))
@@ -55,4 +53,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with redis_url() as url:
+        asyncio.run(main(url))

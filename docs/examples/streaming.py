@@ -6,22 +6,20 @@ uv run --all-extras docs/examples/streaming.py
 from __future__ import annotations
 
 import asyncio
-import os
 
 from agents import Agent, Runner, set_tracing_disabled
 from local_model import choose_model
+from local_servers import redis_url
 from openai.types.responses import ResponseTextDeltaEvent
 
 from openai_agents_session import RedisSession
 
-REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379")
 
-
-async def main() -> None:
+async def main(url: str) -> None:
     """Stream two answers, the second of which depends on the first turn."""
     set_tracing_disabled(disabled=True)
     agent = Agent(name="Assistant", instructions="Be brief.", model=choose_model())
-    async with RedisSession.from_url("streaming-demo", REDIS_URL, ttl=3600) as session:
+    async with RedisSession.from_url("streaming-demo", url, ttl=3600) as session:
         await session.clear_session()
         for message in ["Good morning, Redis!", "What did I say first?"]:
             print(f"you:    {message}\nagent:  ", end="")
@@ -38,4 +36,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with redis_url() as url:
+        asyncio.run(main(url))

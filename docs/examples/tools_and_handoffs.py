@@ -6,14 +6,12 @@ uv run --all-extras docs/examples/tools_and_handoffs.py
 from __future__ import annotations
 
 import asyncio
-import os
 
 from agents import Agent, Runner, function_tool, set_tracing_disabled
 from local_model import choose_model
+from local_servers import redis_url
 
 from openai_agents_session import RedisSession
-
-REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379")
 
 
 @function_tool
@@ -36,10 +34,10 @@ triage = Agent(
 )
 
 
-async def main() -> None:
+async def main(url: str) -> None:
     """Let the first agent hand over, then ask the second one about what the first heard."""
     set_tracing_disabled(disabled=True)
-    async with RedisSession.from_url("handoff-demo", REDIS_URL, ttl=3600) as session:
+    async with RedisSession.from_url("handoff-demo", url, ttl=3600) as session:
         await session.clear_session()
         for message in ["Hello, my name is Ada.", "Billing, please: refund order A17."]:
             result = await Runner.run(triage, message, session=session)
@@ -55,4 +53,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with redis_url() as url:
+        asyncio.run(main(url))
