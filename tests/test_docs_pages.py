@@ -136,7 +136,9 @@ def test_what_does_not_fit_is_found(browser: Chrome) -> None:
     assert faults == ["is 500 px wide", "lacks data:image/png,", "breaks ImportError"]
 
 
-@pytest.mark.parametrize("page", ["", "dynamodb/"], ids=["front", "tables"])
+@pytest.mark.parametrize(
+    "page", ["", "dynamodb/", "production/"], ids=["front", "tables", "checklist"]
+)
 def test_nothing_serious_keeps_anybody_from_reading(site: str, page: str, browser: Chrome) -> None:
     """axe-core has nothing serious to say: of contrast, names, links, the keyboard."""
     for width in (PHONE, LAPTOP):

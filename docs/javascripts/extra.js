@@ -9,6 +9,9 @@ function letTablesScrollByKeyboard() {
 
 addEventListener("load", () => {
   document.querySelector(".md-search")?.setAttribute("aria-label", "Search");
+  for (const box of document.querySelectorAll(".task-list-control input")) {
+    box.ariaHidden = "true"; // it cannot be ticked, and has no name
+  }
   letTablesScrollByKeyboard();
 });
 addEventListener("resize", letTablesScrollByKeyboard);
