@@ -18,12 +18,13 @@ UNSET: Any = object()
 """The default of arguments for which None has a meaning."""
 
 MAX_ROWS = 2**31 - 1
-"""How many rows may be asked for; no conversation has so many."""
+"""The largest number of rows that may be asked for; no conversation has so many."""
 
 MAX_POSITION = 2**63 - 1
 """The largest position that its column holds."""
 
-_MAX_LENGTHS = dict.fromkeys(("session_name", "agent_name", "search"), MAX_NAME)
+_NAMES = ("session_name", "agent_name", "search")
+"""Texts that are at most as long as a name."""
 
 
 def checked_user_id(model: type[AgentSessionMixin], user_id: Any) -> Any:
@@ -49,8 +50,8 @@ def checked_text(name: str, text: str | None) -> str | None:
         return None
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a str or None, not {type(text).__name__}")
-    if name in _MAX_LENGTHS and len(text) > _MAX_LENGTHS[name]:
-        raise ValueError(f"{name} must have {_MAX_LENGTHS[name]} characters at most")
+    if name in _NAMES and len(text) > MAX_NAME:
+        raise ValueError(f"{name} must have {MAX_NAME} characters at most")
     if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
         raise ValueError(f"{name} must not have a NUL character or a lone surrogate")
     return text
@@ -66,7 +67,7 @@ def checked_flag(is_active: bool) -> bool:
 
 
 def checked_metadata(**values: Any) -> dict[str, Any]:
-    """Return the columns that are to change: those of which the value is not ``UNSET``."""
+    """Return the columns to change: those whose value was passed."""
     return {
         name: checked_flag(value) if name == "is_active" else checked_text(name, value)
         for name, value in values.items()

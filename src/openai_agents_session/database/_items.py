@@ -25,12 +25,12 @@ _ROLES_OF_TYPES = {
     "configuration_update": MessageRole.SYSTEM.value,
 }
 
-# Where an item that is no message keeps its words, the first that is there.
+# The fields of an item that may hold its text; the first that is there counts.
 _WORDS = ("content", "output", "arguments", "input", "summary", "code", "result", "reason")
 
 
 COLUMNS = ("role", "content", "tool_call_id", "tool_name", "extra_data")
-"""What is made of an item alone. All of them are texts."""
+"""The columns of a message that are derived from its item. All of them are texts."""
 
 Columns: TypeAlias = "tuple[str, str, str | None, str | None, str]"
 """The values of ``COLUMNS``."""
@@ -76,7 +76,7 @@ def _strict(record: bytes) -> str:
 
 
 def _role(role: object, kind: object) -> str:
-    """Whose an item is: what it says, and without that what it means."""
+    """Return the role that an item states, or else the one that its type implies."""
     if isinstance(role, str) and role in _ROLES:
         return _ROLES[role]
     if not isinstance(kind, str):
@@ -96,7 +96,7 @@ def _tool_name(item: dict[str, Any], kind: object, role: object) -> Any:
 
 
 def _words(item: dict[str, Any]) -> str:
-    """Return the texts of an item's parts, a line each; what is no text is passed over."""
+    """Return the texts of an item's parts, a line each; parts without a text are skipped."""
     value = next(filter(None, map(item.get, _WORDS)), "")
     texts: list[str] = []
     for part in value if isinstance(value, list) else [value]:

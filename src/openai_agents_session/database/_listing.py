@@ -1,4 +1,4 @@
-"""Cursors of pages, and the search for names in upper or lower case."""
+"""Cursors of pages, and the case-insensitive search for names."""
 
 from __future__ import annotations
 
@@ -57,23 +57,24 @@ def _values_of(cursor: str, model: type[AgentSessionMixin]) -> tuple[datetime, A
 
 
 def case_insensitive(text: str) -> str:
-    """Return a regular expression that finds a text in upper or lower case.
+    """Return a regular expression that matches a text in upper or lower case.
 
-    LIKE, and the flags of regular expressions, know the cases of ASCII or of the database's
-    locale only. PostgreSQL and Python, which SQLAlchemy lets SQLite call, read this one alike.
+    LIKE and the flags of regular expressions ignore the case only of ASCII, or of what the
+    database's locale has. This expression means the same to PostgreSQL and to Python, whose
+    regular expressions SQLAlchemy gives to SQLite.
     """
-    letters = (_same_letters().get(char.casefold(), "") for char in text)
+    cases = _letters_by_fold()
     return "".join(
-        f"[{same}]" if len(same) > 1 else re.escape(char)
-        for char, same in zip(text, letters, strict=True)
+        f"[{cases[folded]}]" if (folded := char.casefold()) in cases else re.escape(char)
+        for char in text
     )
 
 
 @cache
-def _same_letters() -> dict[str, str]:
-    """Return the letters that differ only by their case, by what they are folded to.
+def _letters_by_fold() -> dict[str, str]:
+    """Return for each case-folded letter all letters that differ from it only in case.
 
-    Unicode calls it simple case folding, of which Python has no table.
+    Unicode has a table of that, "simple case folding", and Python does not.
     """
     letters: defaultdict[str, str] = defaultdict(str)
     for char in map(chr, range(0x20000)):  # beyond, there are no letters with a case

@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 OPTION = "openai_agents_session_user_table"
 
 ALONE = "openai_agents_session.alone"
-"""The configuration's attribute that says whether no other process may migrate meanwhile."""
+"""The attribute of the configuration that keeps other processes from migrating at the same time."""
 
 _TARGETS = {"upgrade": "head", "downgrade": "base"}
 

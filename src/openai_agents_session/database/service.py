@@ -372,8 +372,8 @@ class AgentSessionService(Generic[ModelT]):
         return (await self._rows(query))[0][0]
 
     async def _rows(self, statement: Select[Any] | ReturningUpdate[Any]) -> Sequence[Row[Any]]:
-        """Return the rows of a query, or of an update that may be done twice."""
-        # What is stored, even if the AsyncSession still holds an older object.
+        """Return the rows of a query, or of an update that may safely be run twice."""
+        # An object that the AsyncSession holds already gets the values that are stored.
         fresh = statement.execution_options(populate_existing=True)
 
         async def unit(transaction: Transaction) -> Sequence[Row[Any]]:
@@ -385,13 +385,13 @@ class AgentSessionService(Generic[ModelT]):
         """Delete conversations with their messages, and return how many."""
         sessions, messages = tables_of(self._model)
         chosen = select(sessions.c.id).where(*conditions)
-        # Locked first, so that one that was written to meanwhile is looked at again, and in
-        # order, so that two deletions do not wait for each other.
+        # Locking the rows first makes PostgreSQL check the conditions again for one that was
+        # written to meanwhile. Locking them in order keeps two deletions from a deadlock.
         locked = chosen.order_by(sessions.c.id).with_for_update().cte("locked")
 
         async def unit(transaction: Transaction) -> int:
             connection = transaction.connection
-            if transaction.dialect.name == "sqlite":  # it cascades only if told to
+            if transaction.dialect.name == "sqlite":  # cascades only with a PRAGMA
                 in_chosen = messages.c.agent_session_id.in_(chosen)
                 await connection.execute(delete(messages).where(in_chosen))
                 return (await connection.execute(delete(sessions).where(*conditions))).rowcount
