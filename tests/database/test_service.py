@@ -156,6 +156,8 @@ async def test_pages_go_on_where_they_ended(
         ("café", "CAFÉ"),
         ("ΟΔΥΣΣΕΥΣ", "οδυσσευς"),
         ("Straße", "STRAẞE"),
+        ("ᎣᏏᏣ", "ꭳꮟꮳ"),
+        ("ꭳꮟꮳ", "ᎣᏏᏣ"),
         ("a*b[c]?", "A*B[C]?"),
         ("x^y-z.|$(){}\\", "Y-Z.|$(){}\\"),
         ("two\nlines", "O\nL"),

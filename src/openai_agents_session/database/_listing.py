@@ -79,6 +79,6 @@ def _letters_by_fold() -> dict[str, str]:
     letters: defaultdict[str, str] = defaultdict(str)
     for char in map(chr, range(0x20000)):  # beyond, there are no letters with a case
         folded = char.casefold()
-        if char != folded or char.upper() != char:
+        if not char == folded == char.lower() == char.upper():
             letters[folded] += char
     return dict(letters)
