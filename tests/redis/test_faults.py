@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
@@ -222,6 +223,32 @@ async def test_several_answers_lost_in_a_row_change_nothing(
         assert await session.pop_item() == item(0, 2)
         assert await session.get_items() == batch_of(0)[:2]
         assert proxy.cuts == 6
+
+
+@pytest.mark.parametrize("use", ["add", "pop", "ping"])
+async def test_a_connection_that_was_reset_is_opened_again(
+    redis_server: Endpoint, key_prefix: str, use: str
+) -> None:
+    """A client of one connection, which it doesn't look at before it sends, heals likewise."""
+    async with redis_asyncio.Redis.from_url(
+        redis_server.url, single_connection_client=True
+    ) as client:
+        session = RedisSession("s", client, key_prefix)
+        await session.add_items(batch_of(0))
+        connection: Any = client.connection
+        connection._writer.transport.abort()
+        with suppress(OSError):
+            await connection._writer.wait_closed()
+
+        if use == "add":
+            await session.add_items(batch_of(1))
+            assert await session.get_items() == batches_of(range(2))
+        elif use == "pop":
+            assert await session.pop_item() == item(0, BATCH_SIZE - 1)
+            assert await session.get_items() == batch_of(0)[:-1]
+        else:
+            assert await session.ping()
+            assert await session.get_items() == batch_of(0)
 
 
 async def test_losses_without_end_are_the_client_librarys_own_error(

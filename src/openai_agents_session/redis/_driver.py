@@ -82,6 +82,24 @@ _CODE = re.compile(r"(?:^|[ :]-)(BUSY|MASTERDOWN|NOREPLICAS|READONLY|TRYAGAIN|CL
 _BROKEN = (ConnectionError, TimeoutError, RedisClusterException)
 
 
+async def _noticing_closed(attempt: Awaitable[_T]) -> _T:
+    """Await what is sent, and say so where its connection was closed under it.
+
+    A cluster's client closes its connections when the slots have moved, also those that other
+    tasks are using, and redis-py trips over that. In Python 3.12 and the first releases of 3.13
+    asyncio trips over writing to a connection that was reset.
+
+    Raises:
+        redis.exceptions.ConnectionError: the connection was closed.
+    """
+    try:
+        return await attempt
+    except (AttributeError, TypeError) as exc:
+        if not str(exc).startswith("'NoneType' object"):
+            raise
+        raise ConnectionError("the connection was closed while it was used") from exc
+
+
 async def answers(clients: Clients, *command: Any) -> bool:
     """Return whether the server answers a command that changes nothing; without patience.
 
@@ -91,7 +109,7 @@ async def answers(clients: Clients, *command: Any) -> bool:
 
     async def failure() -> Exception | None:
         try:
-            await clients.current().execute_command(*command, **_UNDECODED)
+            await _noticing_closed(clients.current().execute_command(*command, **_UNDECODED))
         except (ConnectionError, TimeoutError) as exc:
             if isinstance(exc, _LOGIN):
                 raise
@@ -237,16 +255,9 @@ class Operation:
             client = self._clients.current()
             error: Exception | None = None
             try:
-                answer = await attempt(client)
+                answer = await _noticing_closed(attempt(client))
             except (RedisError, RedisClusterException) as exc:
                 error = exc
-            except AttributeError as exc:
-                # A cluster's client closes its connections when the slots have moved, also
-                # those that other tasks are using, and these trip over that.
-                if not isinstance(client, RedisCluster):
-                    raise
-                error = ConnectionError("redis-py closed the connection while it was used")
-                error.__cause__ = exc
             if _cancellations(task) > cancellations:
                 break
             if error is None:
