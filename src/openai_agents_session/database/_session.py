@@ -23,28 +23,27 @@ if TYPE_CHECKING:
 class DatabaseSession(BaseSession):
     """A user's conversation in SQL, for ``Runner.run(agent, "Hi", session=session)``.
 
-    Its row appears with the first write, and carries what is said here about the agent and
-    the conversation; where there is a row already, that stays as it is.
+    The first write makes the conversation's row, with the names and instructions that are given
+    here. A row that exists already stays as it is.
 
     Args:
         session_id: names the conversation among those of the user; any non-empty text of up
             to 2,000 bytes in UTF-8.
         user_id: the user's key; a UUID may be given as text. The same ``session_id`` of two
             users is two conversations.
-        db_session: an ``async_sessionmaker``, with which each operation is a short transaction
-            of its own; or an ``AsyncSession``, which stays the caller's to close. In a
-            transaction that the caller began, writes are savepoints and the commit is the
-            caller's; otherwise each operation commits.
+        db_session: an ``async_sessionmaker``: each operation is then a short transaction of its
+            own. Or an ``AsyncSession``, which you close yourself: in a transaction that you
+            began, writes are savepoints and you commit; otherwise each operation commits.
         agent_name: the agent's name, of up to 255 characters.
-        agent_instructions: what the agent was told.
+        agent_instructions: the agent's instructions.
         session_name: the conversation's name for people, of up to 255 characters.
         session_settings: the SDK's ``SessionSettings``, or a dict of its fields;
             ``limit`` is the default for ``get_items``.
         session_model: the application's own class with ``AgentSessionMixin``; None takes the
             shipped one.
-        recreate: whether a write makes the conversation again when this session has seen it
-            and somebody has deleted it since. If not, ``add_items`` and ``replace_items``
-            raise ``advanced_alchemy.exceptions.NotFoundError``: for a run of an agent.
+        recreate: whether a write makes the conversation again if somebody has deleted it since
+            this session saw it. With False, ``add_items`` and ``replace_items`` raise
+            ``advanced_alchemy.exceptions.NotFoundError`` then, which ends the agent's run.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -92,16 +91,16 @@ class DatabaseSession(BaseSession):
         agent_instructions: str | None = UNSET,
         is_active: bool = UNSET,
     ) -> None:
-        """Change what the row says about the conversation; it is made where there is none.
+        """Change the conversation's metadata; make its row if there is none.
 
-        Only what is passed changes. None, passed on purpose, clears.
+        What isn't passed stays as it is. None clears.
 
         Args:
             session_name: the conversation's name for people, of up to 255 characters.
             description: more about it.
             agent_name: the agent's name, of up to 255 characters.
-            agent_instructions: what the agent was told.
-            is_active: whether it goes on; the service can list by this.
+            agent_instructions: the agent's instructions.
+            is_active: whether the conversation goes on; the service can list by this.
 
         Raises:
             TypeError: an argument has the wrong type.

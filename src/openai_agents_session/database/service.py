@@ -51,12 +51,12 @@ class AgentSessionRepository(SQLAlchemyAsyncRepository[AgentSession]):
 class AgentSessionService(Generic[ModelT]):
     """Lists, renames and deletes the conversations of a user.
 
-    Every method is told the user and sees no other user's conversations: they are reported as
-    not found, like those that do not exist.
+    Each method takes the user's key and sees no other user's conversations. To it, they don't
+    exist.
 
-    Transactions are as with ``DatabaseSession``: in a transaction that the caller began, writes
-    are savepoints and the caller commits; otherwise each call is a transaction of its own. The
-    returned objects keep their values afterwards. Only ``list_messages`` loads messages.
+    Transactions are as with ``DatabaseSession``: in a transaction that you began, writes are
+    savepoints and you commit; otherwise each call is a transaction of its own. The returned
+    objects keep their values afterwards. Only ``list_messages`` loads messages.
 
     Args:
         db_session: an ``AsyncSession`` with a bind; ``binds`` alone are not enough.
@@ -119,18 +119,18 @@ class AgentSessionService(Generic[ModelT]):
         is_active: bool | None = None,
         search: str | None = None,
     ) -> Sequence[ModelT]:
-        """Return a page of a user's conversations, the last written to first; one query.
+        """Return a page of a user's conversations in one query, the last written to first.
 
-        A page begins where the one before ended. A conversation that nobody writes to meanwhile
-        is neither missed nor shown twice; one that is written to moves to the front, and is not
-        on the pages that follow.
+        A page begins where the one before ended, so no conversation is missed or shown twice
+        unless somebody writes to it meanwhile: it then moves to the front, and isn't on the pages
+        that follow.
 
         Args:
             user_id: the user's key.
             limit: how many at most.
             after: the last conversation of the page before, or its ``cursor``; None for the
                 first page.
-            is_active: only those that are, or are not; None for both.
+            is_active: only active ones, or only others; None for both.
             search: only those whose name contains this text, in upper or lower case. None or
                 empty for all.
 
@@ -310,12 +310,12 @@ class AgentSessionService(Generic[ModelT]):
     async def delete_older_than(
         self, older_than: timedelta, *, user_id: UUID | str | Any | None, dry_run: bool = False
     ) -> int:
-        """Delete conversations that were not written to for so long, with their messages.
+        """Delete conversations whose last write is that long ago, with their messages.
 
         Args:
-            older_than: how long ago the last write must be; whether a conversation is marked
-                as active makes no difference.
-            user_id: the user's key; None, which has to be said, is for every user's.
+            older_than: how long ago the last write must be. Active conversations are deleted
+                as well.
+            user_id: the user's key; None, which you have to pass, is for all users.
             dry_run: delete nothing, and only count.
 
         Returns:
@@ -341,7 +341,7 @@ class AgentSessionService(Generic[ModelT]):
     async def delete_inactive(
         self, older_than: timedelta, *, user_id: UUID | str | Any | None, dry_run: bool = False
     ) -> int:
-        """Do what ``delete_older_than`` does, under a name that promised something else."""
+        """Call ``delete_older_than``; deprecated, as this name promises something else."""
         warnings.warn(
             "delete_inactive is deprecated, since it does not look at is_active: "
             "call delete_older_than",

@@ -25,25 +25,25 @@ for records: the rest is for the bookkeeping, and for the references to pages.""
 class DynamoDBSession(BaseSession):
     """A conversation in DynamoDB, for ``Runner.run(agent, "Hi", session=session)``.
 
-    Whatever is called raises botocore's errors as botocore does, and ``RuntimeError`` where the
-    client is closed, or of another event loop or process. ``add_items`` and ``replace_items``
-    raise ``asyncio.TimeoutError`` if three times a write took longer than ``ttl_seconds``.
+    Every method raises botocore's errors unchanged, and ``RuntimeError`` if the client is closed,
+    or belongs to another event loop or process. ``add_items`` and ``replace_items`` raise
+    ``asyncio.TimeoutError`` if a write takes longer than ``ttl_seconds`` three times.
 
-    Where a conversation was cleared, a small item without any of it stays for a quarter of an
-    hour, or until the next write: so a request that comes late does not bring it back.
+    A cleared conversation leaves a small item without any of its content. It stays for a quarter
+    of an hour or until the next write, so that a late request can't bring the conversation back.
 
     Args:
         session_id: names the conversation; any non-empty text of at most 2,035 bytes.
-        dynamodb_client: an aiobotocore client that was entered. It stays the caller's, and
-            ``close`` does not close it.
+        dynamodb_client: an aiobotocore client that was entered. You close it yourself.
         table_name: the table's name or ARN. Its partition key is ``session_id``, a string;
             ``create_table_if_not_exists`` makes such a table.
-        ttl_seconds: seconds that the conversation lives after its last write; None keeps it,
-            and leaves an expiry that something else has set alone.
-        page_bytes: how large a page may be in the table, from 4 KiB to 350 KiB; the session's
-            own item holds as much before it moves to a page, and an append costs up to this
-            in write capacity. None is cheapest for most: 44 KiB for the first page, so that
-            a short conversation is one item, and 8 KiB for those that follow.
+        ttl_seconds: seconds that the conversation lives after its last write. None keeps it,
+            and doesn't touch an expiry that something else has set.
+        page_bytes: how large a page may be in the table, from 4 KiB to 350 KiB. The session's
+            own item holds as much before its items move to a page, so this is also what an
+            append costs at most in write capacity. None is cheapest for most conversations:
+            44 KiB for the first page, so that a short one is a single item, and 8 KiB for the
+            pages that follow.
         session_settings: the SDK's ``SessionSettings``, or a dict of its fields;
             ``limit`` is the default for ``get_items``.
 

@@ -26,18 +26,18 @@ class RedisSession(BaseSession):
 
     Args:
         session_id: names the conversation; any non-empty text.
-        redis_client: an asynchronous ``redis.asyncio.Redis`` (of a Sentinel or a blocking
-            pool as well) or ``RedisCluster``. It stays the caller's to close.
-        key_prefix: stands before the session's id in its key. The application's choice,
-            never a user's: the id alone keeps conversations apart under one prefix.
-        ttl: seconds that the conversation lives after its last write; None keeps it,
-            and leaves an expiry that something else has set alone.
+        redis_client: a ``redis.asyncio.Redis``, also from a Sentinel or with a blocking pool,
+            or a ``RedisCluster``. You close it yourself.
+        key_prefix: how the conversation's key begins. Choose it in your application, never
+            from user input: only the ids under one prefix are kept apart.
+        ttl: seconds that the conversation lives after its last write. None keeps it, and
+            doesn't touch an expiry that something else has set.
         session_settings: the SDK's ``SessionSettings``, or a dict of its fields;
             ``limit`` is the default for ``get_items``.
 
     Attributes:
-        key: where the conversation is in Redis. How long it will live, for instance, is
-            ``await client.ttl(session.key)``.
+        key: the conversation's key in Redis. ``await client.ttl(session.key)`` returns how
+            long it still lives.
 
     Raises:
         TypeError: the client is not an asynchronous redis-py client, or another argument
@@ -88,10 +88,9 @@ class RedisSession(BaseSession):
     ) -> Self:
         """Make a session with a client of its own, which ``close`` closes.
 
-        The client waits for a free connection where redis-py's default pool would fail.
-        There is one for each event loop and process that uses the session, so a session may
-        be used in all of them. To share one client among many sessions, make it yourself and
-        pass it in.
+        The client waits for a free connection, while one with redis-py's default pool raises
+        an error. The session makes a client in each event loop and process that uses it. To
+        share a client among many sessions, make it yourself and pass it in.
 
         Args:
             session_id: names the conversation.
@@ -105,9 +104,10 @@ class RedisSession(BaseSession):
                 wait for a connection) or ``socket_timeout=2``.
 
         Raises:
-            ValueError: redis-py cannot read the URL or knows no such option in it, or as
-                for the class.
-            TypeError: the URL is no str, redis-py knows no such option, or as for the class.
+            ValueError: redis-py can't read the URL or doesn't know an option in it, or as for
+                the class.
+            TypeError: the URL is not a str, redis-py doesn't know an option, or as for the
+                class.
         """
         make = client_maker(url, client_options)
         session = cls(session_id, make(), key_prefix, ttl, session_settings=session_settings)
@@ -115,9 +115,9 @@ class RedisSession(BaseSession):
         return session
 
     async def close(self) -> None:
-        """Close the client that ``from_url`` made; the session cannot be used after that.
+        """Close the client that ``from_url`` made; the session can't be used after that.
 
-        A client that was passed in stays open, and the session with it.
+        A client that was passed in stays open, and the session can be used again.
         """
         await self._clients.close()
 
