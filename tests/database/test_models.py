@@ -261,6 +261,10 @@ async def test_keys_of_an_applications_own_type(empty: AsyncEngine) -> None:
     assert [(row.role, row.tool_call_id, row.tool_name) for row in rows[-1:]] == [
         (MessageRole.ASSISTANT, "c", "look")
     ]
+    async with maker() as db:
+        service = AgentSessionService(db, session_model=KeyAgentSession)
+        [row] = await service.list_for_user(key)
+        assert await service.list_for_user(key, after=service.cursor(row)) == []
 
 
 @each_driver

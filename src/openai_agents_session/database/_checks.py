@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from openai_agents_session.database._statements import tables_of
+from openai_agents_session.database._statements import python_type_of, tables_of
 from openai_agents_session.database.types import MAX_NAME
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _NAMES = ("session_name", "agent_name", "search")
 
 def checked_user_id(model: type[AgentSessionMixin], user_id: Any) -> Any:
     """Return a user's key in the type of its column; a UUID may be given as text."""
-    expected = tables_of(model)[0].c.user_id.type.python_type
+    expected = python_type_of(tables_of(model)[0].c.user_id)
     if isinstance(user_id, expected) and not isinstance(user_id, bool):
         return user_id
     # Drivers have UUID classes of their own, with this name and the same text.

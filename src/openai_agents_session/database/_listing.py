@@ -9,8 +9,11 @@ from collections import defaultdict
 from datetime import datetime, timezone
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from sqlalchemy import literal, tuple_
+
+from openai_agents_session.database._statements import python_type_of
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -49,7 +52,9 @@ def _values_of(cursor: str, model: type[AgentSessionMixin]) -> tuple[datetime, A
     try:
         time, key = json.loads(urlsafe_b64decode(cursor.encode()))
         updated_at = datetime.fromisoformat(time).astimezone(timezone.utc)
-        return updated_at, model.id.type.python_type(key)
+        python_type = python_type_of(model.id)
+        # The mixins say that keys are UUIDs; a type that doesn't tell is taken for one.
+        return updated_at, (UUID if python_type is object else python_type)(key)
     except (ValueError, TypeError, AttributeError, OverflowError):
         raise CursorError(
             "after must be a cursor that AgentSessionService.cursor returned, or None"

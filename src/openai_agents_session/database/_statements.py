@@ -40,6 +40,17 @@ if TYPE_CHECKING:
     from openai_agents_session.database.mixins import AgentSessionMixin
 
 
+def python_type_of(column: Any) -> type[Any]:
+    """Return the Python type of a column's values; object if its type doesn't tell.
+
+    Up to SQLAlchemy 2.0, a ``TypeDecorator`` tells only if it defines ``python_type``.
+    """
+    try:
+        return column.type.python_type
+    except NotImplementedError:
+        return object
+
+
 @cache
 def tables_of(model: type[AgentSessionMixin]) -> tuple[Table, Table]:
     """Return the tables of the conversations and of their messages.
