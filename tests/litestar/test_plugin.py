@@ -113,7 +113,7 @@ def test_a_configuration_takes_no_others_place(key: str, *, first: bool) -> None
     plugins[1] = AgentSessionsPlugin(
         answering(), SQLAlchemyAsyncConfig(connection_string="sqlite+aiosqlite://", **keys)
     )
-    with pytest.raises(ImproperlyConfiguredException, match="take the place of another"):
+    with pytest.raises(ImproperlyConfiguredException, match="same dependency keys"):
         Litestar(plugins=plugins if first else plugins[::-1])
 
 

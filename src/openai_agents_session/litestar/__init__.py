@@ -1,15 +1,15 @@
 """Agents over HTTP: a Litestar controller for conversations, and the plugin that wires it.
 
-    POST   /agents/sessions/{session_id}/chat           say something, get the answer
+    POST   /agents/sessions/{session_id}/chat           send a message, get the answer
     POST   /agents/sessions/{session_id}/chat/stream    the same, as server-sent events
-    GET    /agents/sessions                             the user's conversations
-    GET    /agents/sessions/{session_id}/messages       the messages of one
-    PATCH  /agents/sessions/{session_id}                rename, describe, put away
-    DELETE /agents/sessions/{session_id}                delete, with its messages
+    GET    /agents/sessions                             list the user's conversations
+    GET    /agents/sessions/{session_id}/messages       read the messages of one
+    PATCH  /agents/sessions/{session_id}                rename, describe or archive it
+    DELETE /agents/sessions/{session_id}                delete it with its messages
 
 ``Litestar(plugins=[AgentSessionsPlugin(agent, "sqlite+aiosqlite:///app.db")])`` is all it
-takes. Whose conversations they are is what the application's authentication says, and
-nothing that is in a request's path, query or body.
+takes. The application's authentication says who the user is. Nothing in a request's path, query
+or body can change that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""AgentController: the conversations of whoever is logged in."""
+"""AgentController: routes for the conversations of the current user."""
 
 # Litestar reads these annotations at run time, so they are not postponed.
 from typing import Annotated, Any, TypeAlias
@@ -52,25 +52,25 @@ Limit: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="How 
 STREAM = [
     Example("A piece of the answer", value={"event": "delta", "data": '{"text": "I will "}'}),
     Example(
-        "A tool, before it runs",
+        "A tool call, before it runs",
         value={
             "event": "tool_call",
             "data": '{"tool_call_id": "call_123", "tool_name": "add_todo", "content": "{}"}',
         },
     ),
     Example(
-        "What it gave back",
+        "Its output",
         value={
             "event": "tool_output",
             "data": '{"tool_call_id": "call_123", "content": "It is on your list."}',
         },
     ),
     Example(
-        "All of it, at the end",
+        "The whole answer, at the end",
         value={"event": "done", "data": '{"response": "I will.", "session_id": "groceries"}'},
     ),
     Example(
-        "What went wrong, in place of it",
+        "An error, instead of the answer",
         value={
             "event": "error",
             "data": '{"status_code": 502, "detail": "The agent could not answer."}',
@@ -92,22 +92,21 @@ def _bad_cursor(request: Request[Any, Any, Any], _: CursorError) -> Response[Any
 
 
 class AgentController(Controller):
-    """Conversations over HTTP, each user's own.
+    """Routes for a user's own conversations.
 
-    A subclass may have another ``path``, guards, or routes of its own. What it is given by
-    dependency injection, all of it by the plugin:
+    A subclass may change the ``path``, and add guards and routes. The plugin provides these
+    dependencies:
 
         agent                    the agent that answers
-        user_id                  the key of the current user, or a 401
-        agent_session            the ``DatabaseSession`` of the path's ``session_id``
+        user_id                  the current user's key, or a 401
+        agent_session            the ``DatabaseSession`` for the path's ``session_id``
         agent_session_service    the ``AgentSessionService`` for this request
         run_options              more arguments for ``Runner.run``
 
-    None of them is ever taken from the query: one that is not provided stops the
-    application at its start.
+    They never come from the query: without a provider for each, the application doesn't start.
 
-    ``request_max_body_size`` is 385,000 bytes, which every valid message fits into. A body is
-    read before it is known whose it is, so a larger one is refused with 413.
+    ``request_max_body_size`` is 385,000 bytes, which is enough for every valid message. A larger
+    body is refused with 413, because it is read before the user is known.
     """
 
     path = "/agents"
@@ -120,7 +119,7 @@ class AgentController(Controller):
         "/sessions/{session_id:str}/chat",
         status_code=HTTP_200_OK,
         guards=[require_json],
-        summary="Say something and get the answer",
+        summary="Send a message and get the answer",
         raises=[
             NotAuthorizedException,
             NotFoundException,
@@ -140,7 +139,7 @@ class AgentController(Controller):
         agent_session: NamedDependency[DatabaseSession],
         run_options: NamedDependency[dict[str, Any]],
     ) -> ChatResponse:
-        """Continue the user's conversation, or begin it: one that is new needs no other call."""
+        """Continue the user's conversation, or begin it: a new one needs no other call."""
         response = await answer(agent, data.message, agent_session, run_options)
         return ChatResponse(response=response, session_id=session_id)
 
@@ -148,7 +147,7 @@ class AgentController(Controller):
         "/sessions/{session_id:str}/chat/stream",
         status_code=HTTP_200_OK,
         guards=[require_json],
-        summary="Say something and get the answer as it is made",
+        summary="Send a message and stream the answer",
         raises=[NotAuthorizedException, NotJSONException, RequestEntityTooLarge],
         responses={
             HTTP_200_OK: ResponseSpec(
@@ -169,10 +168,10 @@ class AgentController(Controller):
         agent_session: NamedDependency[DatabaseSession],
         run_options: NamedDependency[dict[str, Any]],
     ) -> ServerSentEvent:
-        """Do as `chat` does, and send the words and the tool calls as they come.
+        """Send the same answer piece by piece, and the tool calls as they happen.
 
-        A run that fails ends the stream with an `error` event of `status_code` and `detail`.
-        When the client goes away, the turn under way is ended and stored, and no other begins.
+        If the run fails, the stream ends with an `error` event with `status_code` and `detail`.
+        If the client goes away, the current turn is finished and stored, and no other begins.
         """
         return ServerSentEvent(await begin(agent, data.message, agent_session, run_options))
 
@@ -189,17 +188,17 @@ class AgentController(Controller):
         limit: Limit = 50,
         after: Annotated[
             str | None,
-            QueryParameter(max_length=1000, description="The cursor of the page before."),
+            QueryParameter(max_length=1000, description="The cursor of the previous page."),
         ] = None,
         is_active: FromQuery[bool | None] = None,
         search: Annotated[
             str | None,
             QueryParameter(
-                max_length=MAX_NAME, pattern=WITHOUT_NUL, description="A part of the name."
+                max_length=MAX_NAME, pattern=WITHOUT_NUL, description="Part of the name."
             ),
         ] = None,
     ) -> ConversationPage:
-        """Give a page, the last written to first."""
+        """Return a page of conversations, the last written to first."""
         with quietly("Listing the conversations"):
             found = await agent_session_service.list_for_user(
                 user_id, limit=limit, after=after, is_active=is_active, search=search
@@ -227,10 +226,10 @@ class AgentController(Controller):
         limit: Limit = 50,
         before: Annotated[
             int | None,
-            QueryParameter(ge=0, le=2**63 - 1, description="Only those before this position."),
+            QueryParameter(ge=0, le=2**63 - 1, description="Only messages before this position."),
         ] = None,
     ) -> list[MessageRead]:
-        """Give the newest messages, oldest first; with `before`, those that came before."""
+        """Return the newest messages, or those before a position; oldest first."""
         with quietly(f"Reading session {session_id!r}"):
             rows = await agent_session_service.list_messages(
                 session_id, user_id=user_id, limit=limit, before=before
@@ -240,7 +239,7 @@ class AgentController(Controller):
     @patch(
         "/sessions/{session_id:str}",
         guards=[require_json],
-        summary="Rename a conversation, describe it, or put it away",
+        summary="Rename, describe or archive a conversation",
         raises=[
             NotAuthorizedException,
             NotFoundException,
@@ -256,7 +255,7 @@ class AgentController(Controller):
         user_id: NamedDependency[Any],
         agent_session_service: NamedDependency[AgentSessionService],
     ) -> ConversationRead:
-        """Change what is passed, and nothing else; null clears."""
+        """Change the fields that are sent; null clears."""
         changes = {name: value for name, value in asdict(data).items() if value is not UNSET}
         with quietly(f"Changing session {session_id!r}"):
             row = await agent_session_service.update_metadata(

@@ -49,7 +49,7 @@ _DATABASE_PACKAGE = CursorError.__module__.rpartition(".")[0]
 
 
 class NotJSONException(HTTPException):
-    """The body is said to be something else than JSON."""
+    """The content type isn't JSON."""
 
     status_code = HTTP_415_UNSUPPORTED_MEDIA_TYPE
     detail = "The content type must be application/json."
@@ -63,14 +63,14 @@ class RefusedException(HTTPException):
 
 
 class ApprovalNeededException(HTTPException):
-    """The run waits for somebody to approve a call of a tool, which cannot be done here."""
+    """The run waits for the approval of a tool call, for which there is no route."""
 
     status_code = HTTP_409_CONFLICT
     detail = "The agent waits for an approval."
 
 
 class DeletedException(HTTPException):
-    """The conversation was deleted while the agent was at work."""
+    """The conversation was deleted during the run."""
 
     status_code = HTTP_404_NOT_FOUND
     detail = "There is no such conversation."
@@ -93,7 +93,7 @@ class UnavailableException(HTTPException):
 def failure(
     error: Exception, what: str, otherwise: type[HTTPException] = AgentFailedException
 ) -> HTTPException:
-    """Return what the client is told of an error, and tell the operator its kind.
+    """Return the client's answer for an error, and log its class.
 
     Args:
         error: what was raised.
@@ -126,7 +126,7 @@ def _arose_in(error: Exception, module: str) -> bool:
 
 @contextmanager
 def quietly(what: str) -> Generator[None]:
-    """Turn what the database raises into a 503, and a mistake of the application's into a 500.
+    """Turn errors of the database into a 503, and the application's own mistakes into a 500.
 
     Raises:
         litestar.exceptions.HTTPException: in place of any error but the next one.

@@ -1,4 +1,4 @@
-"""AgentSessionsPlugin: engine, service and controller of an application, wired."""
+"""AgentSessionsPlugin: gives an application the engine, the service and the routes."""
 
 # Litestar reads these annotations at run time, so they are not postponed.
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -37,10 +37,10 @@ from openai_agents_session.litestar._schemas import SessionId
 
 
 def provide_user_id(request: Request[Any, Any, Any]) -> Any:
-    """Return the ``id`` of the user that the authentication middleware found.
+    """Return the ``id`` of the user that the authentication middleware has set.
 
     Raises:
-        litestar.exceptions.NotAuthorizedException: it found none, or there is no such
+        litestar.exceptions.NotAuthorizedException: it has set none, or there is no such
             middleware.
     """
     user = request.scope.get("user")
@@ -50,37 +50,35 @@ def provide_user_id(request: Request[Any, Any, Any]) -> Any:
 
 
 class AgentSessionsPlugin(InitPlugin):
-    """Gives an application the routes of ``AgentController`` and all that they need.
+    """Adds the routes of ``AgentController`` to an application, and what they need.
 
     One line does it::
 
         Litestar(plugins=[AgentSessionsPlugin(agent, "sqlite+aiosqlite:///app.db")])
 
-    The application's own handlers can have the ``AgentSessionService`` as well, by the name
-    ``agent_session_service``, unless the application has something else of that name. Nothing
-    makes the tables but the migration, or the configuration's ``create_all`` where the models
-    are the application's own.
+    Your own handlers can use the ``AgentSessionService`` as the dependency
+    ``agent_session_service``, unless you have something else of that name. The plugin makes no
+    tables: run the migration, or use the configuration's ``create_all`` with your own models.
 
-    At the end, the application waits up to 20 seconds for turns whose clients went away.
+    When the application ends, it waits up to 20 seconds for turns whose clients went away.
 
     Args:
-        agent: answers; or a ``Provide`` that chooses one for each request.
-        database: the application's ``SQLAlchemyAsyncConfig``, which is registered if the
-            application has not done so itself; or the URL of a database, which is for the
-            conversations alone.
+        agent: the agent that answers, or a ``Provide`` that chooses one for each request.
+        database: your ``SQLAlchemyAsyncConfig``, which the plugin registers unless you have;
+            or the URL of a database for the conversations alone.
         user_id: a ``Provide`` for the current user's key, which raises
-            ``NotAuthorizedException`` where there is none; by default
+            ``NotAuthorizedException`` if nobody is logged in; by default
             ``connection.user.id``.
         run_options: more arguments for ``Runner.run``, such as ``max_turns`` or ``context``;
             or a ``Provide`` of such a dict for each request.
-        session_model: the application's own class with ``AgentSessionMixin``.
+        session_model: your own class with ``AgentSessionMixin``.
         controller: a subclass of ``AgentController``.
 
     Raises:
         TypeError: ``agent`` is neither an ``Agent`` nor a ``Provide``.
-        ValueError: ``run_options`` has what the route decides.
-        litestar.exceptions.ImproperlyConfiguredException: at the application's start, when
-            ``database`` would take the place of another one of the application's.
+        ValueError: ``run_options`` has an argument that the route sets itself.
+        litestar.exceptions.ImproperlyConfiguredException: when the application starts, if
+            ``database`` uses the dependency keys of another one.
     """
 
     def __init__(
@@ -227,7 +225,7 @@ def _refuse_same_keys(config: SQLAlchemyAsyncConfig, others: list[Any]) -> None:
             or other.engine_dependency_key == config.engine_dependency_key
         ):
             raise ImproperlyConfiguredException(
-                "The database of the conversations would take the place of another one of the "
-                "application's: give its SQLAlchemyAsyncConfig a session_dependency_key and an "
-                "engine_dependency_key of its own, or pass its URL."
+                "Two databases of this application use the same dependency keys: give the "
+                "SQLAlchemyAsyncConfig of the conversations its own session_dependency_key and "
+                "engine_dependency_key, or pass a URL."
             )

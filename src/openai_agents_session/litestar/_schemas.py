@@ -1,4 +1,4 @@
-"""What the controller takes and gives, as msgspec structs: validated, and shown by OpenAPI."""
+"""The requests and responses of the controller: msgspec structs, validated, shown by OpenAPI."""
 
 # Litestar reads these annotations at run time, so they are not postponed.
 from datetime import datetime
@@ -16,18 +16,18 @@ MAX_MESSAGE = 32_000
 """Characters that a message to the agent may have."""
 
 MAX_BODY = 12 * MAX_MESSAGE + 1_000
-"""Bytes that a body may have: JSON escapes a sign with 12 at most, and has a little around it."""
+"""Bytes that a body may have: JSON takes 12 at most for a character, and a little around them."""
 
 MAX_DESCRIPTION = 4_000
 """Characters that the description of a conversation may have."""
 
 WITHOUT_NUL = "^[^\\x00]*$"
-"""What the texts of PostgreSQL cannot hold is refused, and not left for it to refuse."""
+"""PostgreSQL's texts can't hold a NUL."""
 
 SessionId: TypeAlias = Annotated[
     str,
     PathParameter(
-        description="Names the conversation among those of the user. A slash cannot be in it.",
+        description="Names the conversation; each user has their own. No slashes.",
         max_length=MAX_SESSION_ID_BYTES,
         examples=[Example(value="groceries")],
     ),
@@ -41,11 +41,11 @@ Description: TypeAlias = Annotated[
 
 
 _strict = Body(media_type=RequestEncodingType.JSON, schema_extra={"additional_properties": False})
-"""OpenAPI would not be told that unknown fields are refused."""
+"""Tells OpenAPI that unknown fields are refused."""
 
 
 class ChatRequest(Struct, forbid_unknown_fields=True):
-    """What the user says."""
+    """The user's message."""
 
     message: Annotated[
         str,
@@ -57,12 +57,12 @@ ChatBody: TypeAlias = Annotated[ChatRequest, _strict]
 
 
 class ChatResponse(Struct):
-    """What the agent answers."""
+    """The agent's answer."""
 
     response: Annotated[
         Any,
         Meta(
-            description="The agent's final output: a text, or what its output type gives.",
+            description="The agent's final output: a text, or a value of its output type.",
             examples=["I will remind you tomorrow."],
         ),
     ]
@@ -79,16 +79,16 @@ class ChatEvent(Struct):
             description='JSON: `{"text"}`, a piece of the answer; `{"tool_call_id", "tool_name", '
             '"content"}`, a call with its arguments; `{"tool_call_id", "content"}`, its output; '
             '`{"response", "session_id"}`, the whole answer; or `{"status_code", "detail"}`: 404 '
-            "where the conversation was deleted meanwhile, 409 where tools wait for an approval, "
-            "422 where a guardrail of the agent refused, 502 where the run failed, 503 where the "
-            "conversation is not available.",
+            "if the conversation was deleted meanwhile, 409 if a tool call waits for approval, 422 "
+            "if a guardrail refused the message, 502 if the run failed, 503 if the conversation "
+            "is not available.",
             examples=['{"text": "I will remind "}'],
         ),
     ]
 
 
 class ConversationRead(Struct):
-    """A conversation, as its row describes it; without its messages."""
+    """A conversation, without its messages."""
 
     session_id: Annotated[str, Meta(examples=["groceries"])]
     session_name: Annotated[str | None, Meta(examples=["Groceries"])]
@@ -100,19 +100,19 @@ class ConversationRead(Struct):
 
 
 class ConversationPage(Struct):
-    """Some of the user's conversations, the last written to first."""
+    """A page of the user's conversations, the last written to first."""
 
     items: list[ConversationRead]
     cursor: Annotated[
         str | None,
-        Meta(description="`after` of the next page; null where there is none."),
+        Meta(description="Pass it as `after` for the next page; null on the last page."),
     ]
-    limit: Annotated[int, Meta(description="How many a page has at most.")]
-    total: Annotated[int, Meta(description="How many there are in all.")]
+    limit: Annotated[int, Meta(description="The most that a page has.")]
+    total: Annotated[int, Meta(description="How many conversations there are on all pages.")]
 
 
 class ConversationPatch(Struct, forbid_unknown_fields=True):
-    """What is to change: only what is there; null clears."""
+    """The fields to change; null clears."""
 
     session_name: Name | UnsetType | None = UNSET
     description: Description | UnsetType | None = UNSET
@@ -123,7 +123,7 @@ PatchBody: TypeAlias = Annotated[ConversationPatch, _strict]
 
 
 class MessageRead(Struct):
-    """A message, in words: a tool call's are its arguments, a tool's its output."""
+    """A message as text: a tool call's text is its arguments, a tool's its output."""
 
     position: Annotated[int, Meta(description="Orders the messages; gaps mean nothing.")]
     role: MessageRole
