@@ -132,7 +132,8 @@ async def list_todos(run: RunContextWrapper[UUID]) -> str:
     """Read the user's list."""
     query = select(Todo.what).where(Todo.user_id == run.context).order_by(Todo.created_at)
     async with database.get_session() as session:
-        return f"your list: {', '.join(await session.scalars(query)) or 'nothing'}"
+        todos = [f"- {what}" for what in await session.scalars(query)]
+    return "\n".join(todos) or "Nothing is on the list"
 
 
 agent = Agent(
@@ -283,7 +284,17 @@ async def logout(request: Request[User, Token, Any]) -> Response[None]:
     return response
 
 
-# -- The pages, which may run their own script and nothing else ------------------------------
+class Me(Struct):
+    name: Annotated[str, Meta(examples=["ada"])]
+
+
+@get("/me", raises=[NotAuthorizedException])
+async def me(request: Request[User, Token, Any]) -> Me:
+    """Say who is logged in."""
+    return Me(request.user.name)
+
+
+# -- The page, which may use its own scripts and style sheet, and nothing else ----------------
 
 NO_MORE = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = {
@@ -292,8 +303,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 CHAT_POLICY = (
-    "default-src 'none'; script-src 'self'; connect-src 'self'; "
-    f"style-src 'unsafe-inline'; {NO_MORE}"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    f"require-trusted-types-for 'script'; trusted-types 'none'; {NO_MORE}"
 )
 REDOC = "https://cdn.jsdelivr.net/npm/redoc@2.5.4/bundles/redoc.standalone.js"
 # What the script of others can do: show the document. In a sandbox it is of another site.
@@ -312,19 +323,26 @@ async def secure(message: Message, _: Scope) -> None:
         headers["Cache-Control"] = "no-store"
 
 
-@get("/", media_type="text/html", exclude_from_auth=True, include_in_schema=False)
-async def page() -> Response[str]:
-    text = (HERE / "litestar_chat.html").read_text("utf-8")
-    return Response(text, headers={"Content-Security-Policy": CHAT_POLICY})
+def serve(path: str, media_type: str, name: str) -> Any:
+    """Make the route of a file that lies beside this one."""
+
+    @get(path, media_type=media_type, exclude_from_auth=True, include_in_schema=False)
+    async def file() -> Response[str]:
+        headers = {"Content-Security-Policy": CHAT_POLICY} if media_type == "text/html" else {}
+        return Response((HERE / name).read_text("utf-8"), headers=headers)
+
+    return file
 
 
-@get("/chat.js", media_type="text/javascript", exclude_from_auth=True, include_in_schema=False)
-async def script() -> str:
-    return (HERE / "litestar_chat.js").read_text("utf-8")
-
+page = [
+    serve("/", "text/html", "litestar_chat.html"),
+    serve("/chat.css", "text/css", "litestar_chat.css"),
+    serve("/chat.js", "text/javascript", "litestar_chat.js"),
+    serve("/markdown.js", "text/javascript", "litestar_markdown.js"),
+]
 
 app = Litestar(
-    route_handlers=[register, login, logout, page, script],
+    route_handlers=[register, login, logout, me, *page],
     plugins=[
         AgentSessionsPlugin(
             agent,

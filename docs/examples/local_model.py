@@ -117,14 +117,33 @@ def decide(
         *((tool.name, tool.params_json_schema) for tool in tools),
         *((handoff.tool_name, handoff.input_json_schema) for handoff in handoffs),
     ]:
-        meant = any(len(w) > 3 and w in asked.lower() for w in name.split("_") if w != "agent")
-        if meant and name not in done:
-            # The last proper noun or number of the question stands for every argument.
-            subject = (re.findall(r"\b[A-Z0-9][\w-]*", asked) or [asked])[-1]
+        words = [w for w in name.split("_") if len(w) > 3 and w != "agent" and w in asked.lower()]
+        if words and name not in done:
+            # What follows the word, as in "todo: Buy bread", stands for every argument, or else the
+            # last proper noun or number of the question.
+            told = re.findall(rf"\b(?:{'|'.join(words)}): (.+)", asked, re.IGNORECASE)
+            subject = (told or re.findall(r"\b[A-Z0-9][\w-]*", asked) or [asked])[-1]
             arguments = dict.fromkeys(schema.get("properties", {}), subject)
             return function_call(name, json.dumps(arguments), call_id=f"call_{uuid4().hex}")
 
-    return assistant_message(answer(said, asked, since), item_id=f"msg_{uuid4().hex}")
+    words = introduction(tools) if "can you do" in asked.lower() else answer(said, asked, since)
+    return assistant_message(words, item_id=f"msg_{uuid4().hex}")
+
+
+def introduction(tools: Sequence[Any]) -> str:
+    """Say in Markdown what this model can do, and with which tools."""
+    known = "".join(f"- use **{tool.name}**: {tool.description}\n" for tool in tools)
+    return f"""\
+I'm a small model on your own machine, without a network. I read this conversation, so I can:
+
+{known}- remember your name: say *My name is Ada*, and ask me for it another day
+- find the beginning: *What did I say first?*
+
+With a key, OpenAI's model answers in my place:
+
+```bash
+export OPENAI_API_KEY=sk-...
+```"""
 
 
 def answer(said: Sequence[str], asked: str, since: Sequence[Any]) -> str:
@@ -136,6 +155,8 @@ def answer(said: Sequence[str], asked: str, since: Sequence[Any]) -> str:
         if item.get("type") == "function_call_output" and item["call_id"] not in handed
     ]
     if found:
+        if any("\n" in each or each.startswith("- ") for each in found):  # it ends no sentence
+            return "\n\n".join(["I looked it up:", *found])
         return f"I looked it up: {'; '.join(found)}."
     if re.search(r"\bwhat did i say first\b", asked, re.IGNORECASE):
         return f'The first thing you said was: "{said[0]}"'

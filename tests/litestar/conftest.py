@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +31,10 @@ from tests.database.conftest import (  # noqa: F401 - fixtures
     url,
     user_id,
 )
+from tests.litestar.example import SECRET, running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from litestar.connection import ASGIConnection
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -147,3 +149,17 @@ async def sqlite_database(sqlite_url: str) -> str:  # noqa: F811 - the fixture f
 def database(engine: AsyncEngine) -> str:  # noqa: F811 - the fixture from above
     """The URL of a database with the shipped tables."""
     return engine.url.render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[Path]:
+    """Where the example keeps its file."""
+    with tempfile.TemporaryDirectory() as found:
+        yield Path(found)
+
+
+@pytest.fixture(scope="module")
+def site(directory: Path) -> Iterator[str]:
+    """The example on a SQLite file of its own."""
+    with running(directory, JWT_SECRET=SECRET) as address:
+        yield address

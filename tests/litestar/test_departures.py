@@ -16,7 +16,7 @@ from litestar.di import Provide
 from openai_agents_session import AgentSessionService, DatabaseSession
 from openai_agents_session.litestar import _runs
 from tests.litestar.conftest import SlowAgent, answering, make_app
-from tests.litestar.test_example import events
+from tests.litestar.example import events
 from tests.litestar.test_runs import contents, serving
 
 if TYPE_CHECKING:

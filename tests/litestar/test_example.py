@@ -1,4 +1,4 @@
-"""The example application, on a real server, over HTTP and in a real browser."""
+"""The example application, on a real server, over HTTP."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import re
 import sqlite3
 import subprocess
 import sys
-import tempfile
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -20,88 +18,9 @@ import httpx
 import jwt
 import pytest
 
-from tests.browser import chromium
 from tests.interpreters import run_python
-from tests.servers import free_port, wait_until
+from tests.litestar.example import ADA, BOB, EXAMPLE, SECRET, data, events, logged_in, running
 from tests.shares import share_of
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-
-    from selenium.webdriver import Chrome
-
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "litestar_app.py"
-SECRET = "a secret of thirty-two characters"
-ADA = {"name": "ada", "password": "a-password-of-ada"}
-BOB = {"name": "bob", "password": "a-password-of-bob"}
-
-
-def data(directory: Path) -> Path:
-    """The example's file, where this is the user's cache directory."""
-    return directory / "openai-agents-session" / "chat.db"
-
-
-@contextmanager
-def running(directory: Path, **environment: str) -> Generator[str]:
-    """Run the example as its reader does, and yield where it answers."""
-    port = free_port()
-    hidden = {"OPENAI_API_KEY", "DATABASE_URL", "JWT_SECRET"}
-    kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    with (directory / "log").open("w+") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(EXAMPLE), str(port)],
-            cwd=directory,
-            env={
-                **kept,
-                "PYTHONUTF8": "1",
-                "LOGINS_A_MINUTE": "10000",
-                "XDG_CACHE_HOME": str(directory),
-                **environment,
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-
-            def answers() -> bool:
-                assert process.poll() is None, (directory / "log").read_text()
-                return "Uvicorn running" in (directory / "log").read_text()
-
-            wait_until(answers, "the example", 90)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-@pytest.fixture(scope="module")
-def directory() -> Iterator[Path]:
-    """Where the example keeps its file."""
-    with tempfile.TemporaryDirectory() as found:
-        yield Path(found)
-
-
-@pytest.fixture(scope="module")
-def site(directory: Path) -> Iterator[str]:
-    """The example on a SQLite file of its own."""
-    with running(directory, JWT_SECRET=SECRET) as address:
-        yield address
-
-
-@contextmanager
-def logged_in(site: str, who: dict[str, str]) -> Generator[httpx.Client]:
-    """A client with the cookie of a user, who is registered if need be."""
-    with httpx.Client(base_url=site, timeout=60) as client:
-        assert client.post("/register", json=who).status_code in {204, 409}
-        assert client.post("/login", json=who).status_code == 204
-        yield client
-
-
-def events(text: str) -> list[tuple[str, Any]]:
-    """The server-sent events of a response."""
-    found = re.findall(r"event: (.*)\r\ndata: (.*)\r\n\r\n", text)
-    return [(name, json.loads(data)) for name, data in found]
 
 
 def use(site: str) -> None:
@@ -340,145 +259,3 @@ def test_no_request_is_a_server_error(site: str, tmp_path: Path, examples: int) 
         "PATCH /agents/sessions/*",
         "DELETE /agents/sessions/*",
     }
-
-
-# -- In a browser ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Chrome]:
-    """A browser without a history."""
-    with chromium(tmp_path / "profile") as browser:
-        yield browser
-
-
-class Page:
-    """The chat page, as a user works with it."""
-
-    def __init__(self, browser: Chrome) -> None:
-        self.browser = browser
-
-    def find(self, selector: str) -> Any:
-        return self.browser.find_element("css selector", selector)
-
-    def texts(self, selector: str) -> list[str]:
-        script = "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)"
-        found: list[str] = self.browser.execute_script(script, selector)
-        return found
-
-    def await_shown(self, selector: str) -> None:
-        wait_until(lambda: self.find(selector).is_displayed(), f"{selector} on the page")
-
-    def await_texts(self, selector: str, expected: list[str]) -> None:
-        try:
-            wait_until(lambda: self.texts(selector) == expected, selector)
-        finally:
-            assert self.texts(selector) == expected
-
-    def enter(self, who: dict[str, str], how: str) -> None:
-        self.await_shown("#login")
-        for field, value in who.items():
-            self.find(f"#{field}").clear()
-            self.find(f"#{field}").send_keys(value)
-        self.find(f"#login button[value={how}]").click()
-        self.await_shown("#chat")
-
-    def say(self, text: str) -> None:
-        self.find("#message").send_keys(text)
-        self.find("#say button").click()
-
-
-def test_the_page_keeps_users_and_their_conversations(site: str, browser: Chrome) -> None:
-    """Register, chat, reload: it is all still there; a second user sees nothing of it."""
-    page = Page(browser)
-    hostile = "<img src=x onerror=\"document.title='owned'\">"
-    first = [hostile, "Noted. That makes 1 thing you have told me."]
-    second = ["What did I say first?", f'The first thing you said was: "{hostile}"']
-    browser.get(site)
-    page.enter({"name": "eve", "password": "a-password-of-eve"}, "register")
-
-    page.say(hostile)
-    page.await_texts("#messages li", first)
-    page.await_texts("#sessions button", [hostile[:40]])
-    page.say(second[0])
-    page.await_texts("#messages li", first + second)
-
-    browser.refresh()
-    page.await_texts("#messages li", first + second)
-    page.await_texts("#sessions button", [hostile[:40]])
-    address = browser.current_url
-
-    page.find("#new").click()
-    page.await_texts("#messages li", [])
-    page.find("#sessions button").click()
-    page.await_texts("#messages li", first + second)
-
-    page.find("#logout").click()
-    page.enter({"name": "mallory", "password": "a-password-of-mallory"}, "register")
-    page.await_texts("#sessions button", [])
-    browser.get(address)  # the other's conversation, by its address
-    browser.refresh()
-    page.await_shown("#chat")
-    page.await_texts("#messages li", [])
-    page.say("What did I say first?")
-    page.await_texts(
-        "#messages li", [second[0], 'The first thing you said was: "What did I say first?"']
-    )
-
-    page.find("#logout").click()
-    page.enter({"name": "eve", "password": "a-password-of-eve"}, "login")
-    browser.get(address)
-    page.await_texts("#messages li", first + second)
-    assert browser.title == "Todo assistant"  # nothing of what was said was run
-    severe = [
-        entry for entry in browser.get_log("browser") if "Security Policy" in entry["message"]
-    ]
-    assert not severe
-
-
-HOLD = """
-const real = window.fetch;
-window.fetch = (url, options) => url.includes("/messages")
-  ? new Promise((go) => { window.release = () => go(real(url, options)); })
-  : real(url, options);
-"""
-
-
-def test_the_page_waits_for_what_was_said_before(site: str, browser: Chrome) -> None:
-    """A message that is sent while a conversation loads is not taken for its first one."""
-    page = Page(browser)
-    with logged_in(site, BOB) as bob:
-        bob.post("/agents/sessions/old/chat", json={"message": "Hello"})
-        bob.patch("/agents/sessions/old", json={"session_name": "Of old"})
-        old = [m["content"] for m in bob.get("/agents/sessions/old/messages").json()]
-        browser.get(f"{site}/#%")  # which is no address of a conversation
-        page.enter(BOB, "login")
-        browser.execute_script(HOLD)
-
-        browser.execute_script("location.hash = 'old'")
-        wait_until(lambda: browser.execute_script("return 'release' in window"), "the page")
-        page.say("What did I say first?")
-        browser.execute_script("window.release()")
-
-        answer = 'The first thing you said was: "Hello"'
-        page.await_texts("#messages li", [*old, "What did I say first?", answer])
-        wait_until(lambda: page.find("#say button").is_enabled(), "the answer's end")
-        assert bob.get("/agents/sessions?search=Of old").json()["total"] == 1
-
-
-@pytest.mark.parametrize("address", share_of(["%", ".", "%2E%2E"], "%2E%2E"))
-def test_an_address_without_a_conversation_is_a_new_one(
-    site: str, browser: Chrome, address: str
-) -> None:
-    """The page asks for none that no path can name."""
-    page = Page(browser)
-    with logged_in(site, BOB):
-        browser.get(f"{site}/#{address}")
-        page.enter(BOB, "login")
-
-    page.say("Hi")
-
-    wait_until(lambda: len(page.texts("#messages li")) == 2, "an answer")
-    wait_until(lambda: page.find("#say button").is_enabled(), "the answer's end")
-    assert re.fullmatch("#[0-9a-f]{24}", browser.execute_script("return location.hash"))
-    assert not page.texts("#notice")[0]

@@ -8,7 +8,7 @@ import pytest
 from agents import GuardrailFunctionOutput, InputGuardrail, OutputGuardrail
 
 from tests.litestar.conftest import answering, last_input, make_app
-from tests.litestar.test_example import events
+from tests.litestar.example import events
 
 if TYPE_CHECKING:
     from collections.abc import Callable

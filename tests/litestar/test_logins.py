@@ -17,7 +17,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from tests.litestar.test_example import ADA, EXAMPLE, SECRET
+from tests.litestar.example import ADA, EXAMPLE, SECRET
 from tests.litestar.test_runs import serving
 
 if TYPE_CHECKING:

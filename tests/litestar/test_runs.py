@@ -40,7 +40,7 @@ from openai_agents_session import DatabaseSession
 from openai_agents_session.litestar import AgentSessionsPlugin, _runs
 from openai_agents_session.litestar._errors import UnavailableException, quietly
 from tests.litestar.conftest import HeaderAuthentication, SlowAgent, answering, make_app
-from tests.litestar.test_example import events
+from tests.litestar.example import events
 from tests.servers import free_port
 
 if TYPE_CHECKING:
