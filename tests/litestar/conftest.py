@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -21,6 +22,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from openai_agents_session.database import Base
 from openai_agents_session.litestar import AgentSessionsPlugin
+from tests.browser import chromium, set_scheme, set_width
 from tests.database.conftest import (  # noqa: F401 - fixtures
     engine,
     maker,
@@ -31,12 +33,15 @@ from tests.database.conftest import (  # noqa: F401 - fixtures
     url,
     user_id,
 )
-from tests.litestar.example import SECRET, running
+from tests.litestar.chat_page import ChatPage
+from tests.litestar.example import SECRET, logged_in, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    import httpx
     from litestar.connection import ASGIConnection
+    from selenium.webdriver import Chrome
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 HERE = Path(__file__).parent
@@ -163,3 +168,43 @@ def site(directory: Path) -> Iterator[str]:
     """The example on a SQLite file of its own."""
     with running(directory, JWT_SECRET=SECRET) as address:
         yield address
+
+
+# -- The example's chat page, in a browser ---------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def only_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """One for all tests here: it takes longer to start than most of them."""
+    with chromium(tmp_path_factory.mktemp("browser") / "profile") as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(only_browser: Chrome) -> Chrome:
+    """A browser that nobody has logged in with, on a light laptop."""
+    only_browser.get("about:blank")
+    only_browser.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    only_browser.get_log("browser")
+    set_width(only_browser, 1280)
+    set_scheme(only_browser, "light")
+    return only_browser
+
+
+NUMBERS = count()
+
+
+@pytest.fixture
+def ada(site: str) -> Iterator[httpx.Client]:
+    """A user who is new to the site."""
+    name = f"ada{next(NUMBERS)}"
+    with logged_in(site, {"name": name, "password": f"a-password-of-{name}"}) as client:
+        yield client
+
+
+@pytest.fixture
+def page(browser: Chrome, ada: httpx.Client) -> ChatPage:
+    """The page, open for this user, with a new conversation."""
+    page = ChatPage(browser)
+    page.open_for(ada)
+    return page
