@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import threading
 from concurrent.futures import ProcessPoolExecutor
@@ -116,6 +117,27 @@ async def test_two_event_loops_at_once(url: str) -> None:
 
     assert items == said(ADA, 20)
     assert await others == said(BOB, 20)
+    await shop.engine.dispose()
+
+
+async def test_a_refused_connection_is_closed_before_its_event_loop(postgres_url: str) -> None:
+    """Another loop takes it out of the pool when its own has nothing left to do but to end."""
+    shop = Shop(postgres_url)
+    await shop.open()
+
+    def ending() -> None:
+        async def turn() -> None:
+            await shop.say(ADA, 0)
+            other = threading.Thread(target=lambda: asyncio.run(shop.say(BOB, 0)))
+            other.start()
+            other.join()  # and this event loop waits
+
+        asyncio.run(turn())
+
+    await asyncio.to_thread(ending)
+
+    gc.collect()  # what is open still warns now
+    assert await shop.say(ADA, 1) == said(ADA, 2)
     await shop.engine.dispose()
 
 

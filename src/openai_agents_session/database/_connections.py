@@ -42,6 +42,13 @@ take their sockets from what the parent's event loop watches."""
 _records: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[Any]] = WeakKeyDictionary()
 """The pools' records of the connections that were opened in each event loop."""
 
+_strays: WeakKeyDictionary[asyncio.AbstractEventLoop, set[tuple[Dialect, Any]]]
+_strays = WeakKeyDictionary()
+"""Connections that another event loop has refused, to be closed in the one that opened them."""
+
+_closing: set[asyncio.Task[None]] = set()
+"""The tasks that do so: an event loop has only weak references to them."""
+
 _set_up: WeakSet[Dialect] = WeakSet()
 """The dialects of engines that have connected at least once."""
 
@@ -101,19 +108,36 @@ class _CheckOut:
         if origin.pid != os.getpid():
             _inherited.append(connection)
         elif loop and not loop.is_closed():
-            closing = greenlet_spawn(self.dialect.do_close, connection)
+            _strays.setdefault(loop, set()).add((self.dialect, connection))
             with suppress(RuntimeError):  # it was closed just now
-                asyncio.run_coroutine_threadsafe(closing, loop)
+                loop.call_soon_threadsafe(_close_soon, loop)
         record.dbapi_connection = proxy.dbapi_connection = None
         raise DisconnectionError("it was opened in another event loop or process")
 
 
+def _close_soon(loop: asyncio.AbstractEventLoop) -> None:
+    task = loop.create_task(_close_strays(loop))
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+async def _close_strays(loop: asyncio.AbstractEventLoop) -> None:
+    strays = _strays.get(loop, set())
+    while strays:
+        dialect, connection = strays.pop()
+        with suppress(Exception):  # a broken one is as good as closed
+            await greenlet_spawn(dialect.do_close, connection)
+
+
 async def _close_all(loop: asyncio.AbstractEventLoop) -> None:
-    """Close the connections of an event loop that ends."""
+    """Close the connections of an event loop that ends, also those that have just been refused."""
     for record in _records.pop(loop, ()):
         if record.dbapi_connection is not None and record.info.get(_KEY) == _here():
             with suppress(Exception):  # a broken one is as good as closed
                 await greenlet_spawn(record.invalidate)
+    await _close_strays(loop)
+    tasks = [task for task in _closing if task.get_loop() is loop]
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def check_usable(connection: AsyncConnection) -> None:
