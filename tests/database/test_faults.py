@@ -56,7 +56,7 @@ def numbered(start: int, stop: int) -> list[TResponseInputItem]:
 
 
 def commits(fault: Fault, *, every: int = 1, times: int = 10**9) -> Callable[[Request], Any]:
-    """Let the COMMIT of every so-and-so-manieth transaction go wrong, so many times."""
+    """Let the COMMIT of every nth transaction go wrong, so many times."""
     seen = count(1)
     left = iter(range(times))
 

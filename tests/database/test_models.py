@@ -200,19 +200,25 @@ async def empty(url: str) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
+async def with_ada(
+    engine: AsyncEngine, base: type[DeclarativeBase], user_model: Any
+) -> tuple[async_sessionmaker[Any], Any]:
+    """Make the tables of a base and a user in them; return a maker and the user's key."""
+    async with engine.begin() as connection:
+        await connection.run_sync(base.metadata.create_all)
+    maker = async_sessionmaker(engine)
+    async with maker() as db, db.begin():
+        db.add(owner := user_model(email="ada@example.com"))
+        await db.flush()
+        return maker, owner.id
+
+
 @each_driver
 @pytest.mark.parametrize("name", OWN)
 async def test_an_applications_own_models(empty: AsyncEngine, name: str) -> None:
     """On its own base and with its own users, everything works as with the shipped models."""
     base, user_model, session_model = OWN[name]
-    async with empty.begin() as connection:
-        await connection.run_sync(base.metadata.create_all)
-    maker = async_sessionmaker(empty)
-    async with maker() as db, db.begin():
-        owner = user_model(email="ada@example.com")
-        db.add(owner)
-        await db.flush()
-        key = owner.id
+    maker, key = await with_ada(empty, base, user_model)
 
     session = DatabaseSession("s", key, maker, session_name="A", session_model=session_model)
     await session.add_items(numbered(0, 3))
@@ -233,14 +239,7 @@ async def test_an_applications_own_models(empty: AsyncEngine, name: str) -> None
 @each_driver
 async def test_keys_of_an_applications_own_type(empty: AsyncEngine) -> None:
     """They are stored as that type writes them, each message once and with what is its own."""
-    async with empty.begin() as connection:
-        await connection.run_sync(KeyBase.metadata.create_all)
-    maker = async_sessionmaker(empty)
-    async with maker() as db, db.begin():
-        owner = KeyUser(email="ada@example.com")
-        db.add(owner)
-        await db.flush()
-        key = owner.id
+    maker, key = await with_ada(empty, KeyBase, KeyUser)
     session = DatabaseSession("s", key, maker, session_model=KeyAgentSession)
     items: Any = [user("Grüße 🎉"), {"type": "function_call", "call_id": "c", "name": "look"}]
 

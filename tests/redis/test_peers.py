@@ -1,4 +1,4 @@
-"""What the README says of the SDK's own ``RedisSession``: what it does when things go wrong."""
+"""What the README says of others, when things go wrong: the SDK's session, and release 0.1.0."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from agents.extensions.memory import RedisSession as SDKSession
 from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from openai_agents_session import RedisSession
@@ -81,6 +82,30 @@ async def test_popping_when_the_answer_is_lost(
         redis_server, redis_client, lambda each: ours(each, key_prefix), "pop_item"
     )
     assert (got, items) == (ITEMS[1], ITEMS[:1])
+
+
+@pytest.mark.parametrize("resends", [False, True])
+async def test_bare_commands_when_the_answer_is_lost(
+    redis_server: Endpoint, redis_client: Redis, key_prefix: str, resends: bool
+) -> None:
+    """Release 0.1.0 sent them: they raise though they were done, or redis-py does them again."""
+    await redis_client.rpush(key_prefix, "first", "second")
+    for command in ("RPUSH", key_prefix, "third"), ("RPOP", key_prefix):
+        async with FaultyProxy(redis_server, first(1)) as proxy:
+            # As redis-py makes them: one for a host sends again by itself, one for a URL doesn't.
+            client = Redis(port=proxy.port) if resends else Redis.from_url(proxy.url)
+            async with client:
+                if resends:
+                    await client.execute_command(*command)
+                else:
+                    with pytest.raises(RedisConnectionError):
+                        await client.execute_command(*command)
+        if command[0] == "RPUSH":
+            pushed = await redis_client.lrange(key_prefix, 0, -1)
+
+    assert pushed == [b"first", b"second", *[b"third"] * (2 if resends else 1)]
+    # Of one item that was popped, or of two, nobody has got the newest.
+    assert await redis_client.lrange(key_prefix, 0, -1) == [b"first", b"second"]
 
 
 async def test_popping_past_a_record_that_cannot_be_read(

@@ -1,4 +1,4 @@
-"""Cursors of pages, and the case-insensitive search for names."""
+"""What a page lists: where it begins, the search for names, and messages as people read them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import literal, tuple_
+from sqlalchemy import inspect, literal, select, tuple_
 
 from openai_agents_session.database._statements import python_type_of
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Select
 
     from openai_agents_session.database.mixins import AgentSessionMixin
 
@@ -59,6 +59,31 @@ def _values_of(cursor: str, model: type[AgentSessionMixin]) -> tuple[datetime, A
         raise CursorError(
             "after must be a cursor that AgentSessionService.cursor returned, or None"
         ) from None
+
+
+def messages_of(model: type[AgentSessionMixin], before: int | None) -> Select[Any]:
+    """Return the query for a conversation's messages as people read them, newest first.
+
+    A conversation without messages gives one row of NULLs; an unknown one gives none.
+
+    Args:
+        model: the model of a conversation.
+        before: only those before this position; None for all.
+    """
+    message = inspect(model).relationships["messages"].mapper.class_
+    here = message.agent_session_id == model.id
+    if before is not None:
+        here &= message.position < before
+    columns = (
+        message.position,
+        message.role,
+        message.content,
+        message.tool_call_id,
+        message.tool_name,
+        message.created_at,
+    )
+    joined = select(*columns).select_from(model).outerjoin(message, here)
+    return joined.order_by(message.position.desc())
 
 
 def case_insensitive(text: str) -> str:

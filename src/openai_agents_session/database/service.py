@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from advanced_alchemy.exceptions import NotFoundError
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import delete, func, inspect, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar
 
@@ -23,7 +23,12 @@ from openai_agents_session.database._checks import (
     checked_user_id,
 )
 from openai_agents_session.database._driver import XACT_ID, Transaction, Work
-from openai_agents_session.database._listing import case_insensitive, cursor_of, is_after
+from openai_agents_session.database._listing import (
+    case_insensitive,
+    cursor_of,
+    is_after,
+    messages_of,
+)
 from openai_agents_session.database._session import DatabaseSession
 from openai_agents_session.database._statements import tables_of
 from openai_agents_session.database.mixins import AgentSessionMixin
@@ -213,27 +218,9 @@ class AgentSessionService(Generic[ModelT]):
             advanced_alchemy.exceptions.NotFoundError: the user has no conversation of this id.
         """
         limit = checked_number("limit", limit)
-        message = inspect(self._model).relationships["messages"].mapper.class_
-        here = message.agent_session_id == self._model.id
-        if before is not None:
-            here &= message.position < checked_number("before", before, MAX_POSITION)
-        # An outer join: a conversation without messages gives one row of NULLs, an unknown one
-        # gives none.
-        query = (
-            select(
-                message.position,
-                message.role,
-                message.content,
-                message.tool_call_id,
-                message.tool_name,
-                message.created_at,
-            )
-            .select_from(self._model)
-            .outerjoin(message, here)
-            .where(*self._named(session_id, user_id))
-            .order_by(message.position.desc())
-            .limit(max(limit, 1))
-        )
+        before = None if before is None else checked_number("before", before, MAX_POSITION)
+        query = messages_of(self._model, before).where(*self._named(session_id, user_id))
+        query = query.limit(max(limit, 1))  # with none, there would be no row to tell
         rows = await self._rows(query)
         if not rows:
             raise _not_found()
@@ -354,8 +341,7 @@ class AgentSessionService(Generic[ModelT]):
         return self._model.user_id == checked_user_id(self._model, user_id)
 
     def _named(self, session_id: str, user_id: Any) -> list[ColumnElement[bool]]:
-        owned = self._owned(user_id)
-        return [owned, self._model.session_id == checked_session_id(session_id)]
+        return [self._owned(user_id), self._model.session_id == checked_session_id(session_id)]
 
     def _matching(
         self, user_id: Any, is_active: bool | None, search: str | None

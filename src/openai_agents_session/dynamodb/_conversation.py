@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from openai_agents_session import _conversation
 from openai_agents_session._conversation import UnreadableError
@@ -37,6 +37,7 @@ from openai_agents_session.dynamodb._state import (
 from openai_agents_session.dynamodb._updates import (
     append_update,
     clear_update,
+    cleared,
     has_room,
     outlives,
     replace_update,
@@ -198,7 +199,7 @@ class DynamoDBConversation:
             answer = await self._item.update(token, request)
             if answer:  # else it was an earlier attempt, and what was there before is not told
                 seen = ItemState.parse(answer["Attributes"])
-                self._item.last_seen = _cleared(seen, request)
+                self._item.last_seen = cleared(seen, request)
 
         await self._item.write(attempt)
         await self._item.pages.discard(seen.pages, named=())
@@ -325,7 +326,7 @@ class DynamoDBConversation:
         request = clear_update(token, {token}, getrandbits(48), exists=False)
         if await self._item.update(token, request) is None:
             raise SupersededError(await self._item.read())
-        return _cleared(ItemState(), request)
+        return cleared(ItemState(), request)
 
     async def _write(
         self, attempt: Callable[[ItemState | None, Token], Awaitable[None]], *, again: bool = True
@@ -384,20 +385,6 @@ class DynamoDBConversation:
             return self._ttl
         ahead = int(state.ttl) - int(time.time()) - self._ttl
         return self._ttl + (ahead if 0 < ahead <= CLOCK_AHEAD_SECONDS else 0)
-
-
-def _cleared(state: ItemState, request: dict[str, Any]) -> ItemState:
-    """Return what a request of ``clear_update`` makes of an item."""
-    values = request["ExpressionAttributeValues"]
-    version = int(values[":start"]["N"]) if state.version is None else state.version
-    return ItemState(
-        exists=True,
-        cleared=True,
-        version=version + 1,
-        writes=state.writes.union(values[":tokens"]["BS"]),
-        since=state.since,
-        ttl=int(values[":until"]["N"]),
-    )
 
 
 def _stored(records: Sequence[bytes]) -> list[Attribute]:

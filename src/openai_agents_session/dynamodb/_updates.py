@@ -16,13 +16,14 @@ from openai_agents_session.dynamodb._state import (
     MAX_TOKENS,
     REMEMBERED_SECONDS,
     WRONG_CLOCK_SECONDS,
+    ItemState,
     references_value,
     timestamp,
 )
 
 if TYPE_CHECKING:
     from openai_agents_session.dynamodb._packing import Room
-    from openai_agents_session.dynamodb._state import Attribute, ItemState, Token
+    from openai_agents_session.dynamodb._state import Attribute, Token
 
 
 def append_update(
@@ -228,6 +229,20 @@ def clear_update(
         "ReturnValues": "ALL_OLD",
         **conditional(condition, values, update),
     }
+
+
+def cleared(state: ItemState, request: dict[str, Any]) -> ItemState:
+    """Return what a request of ``clear_update`` makes of an item."""
+    values = request["ExpressionAttributeValues"]
+    version = int(values[":start"]["N"]) if state.version is None else state.version
+    return ItemState(
+        exists=True,
+        cleared=True,
+        version=version + 1,
+        writes=state.writes.union(values[":tokens"]["BS"]),
+        since=state.since,
+        ttl=int(values[":until"]["N"]),
+    )
 
 
 def conditional(condition: str, values: dict[str, Attribute], update: str = "") -> dict[str, Any]:
