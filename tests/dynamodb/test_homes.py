@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.dynamodb.store import Store
 
 EMULATORS = emulators.best()
+# The tests have threads, and Python warns of that.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
 RUNS = 100
