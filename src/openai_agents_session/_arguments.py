@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+UNSET: Any = object()
+"""The default of arguments for which None has a meaning."""
+
+MAX_NAME = 255
+"""Characters that the name of a conversation or of an agent may have."""
+
+MAX_DESCRIPTION = 4_000
+"""Characters that the description of a conversation in a store may have."""
+
+MAX_NUMBER = 2**63 - 1
+"""The largest number that every store can count to."""
+
 MAX_TTL = 10**10
 """Seconds, over 300 years: stores compute the moment of expiry and fail beyond their range."""
 
@@ -40,3 +54,65 @@ def checked_ttl(name: str, ttl: int | None) -> int | None:
     if not 0 < ttl <= MAX_TTL:
         raise ValueError(f"{name} must be from 1 to {MAX_TTL} seconds, or None; got {ttl}")
     return ttl
+
+
+def checked_text(name: str, text: str | None, most: int | None = MAX_NAME) -> str | None:
+    """Return a text that is not too long and that every store can hold, or None.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it is longer than ``most``, or has a NUL or a lone surrogate.
+    """
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a str or None, not {type(text).__name__}")
+    if most is not None and len(text) > most:
+        raise ValueError(f"{name} must have {most} characters at most")
+    if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError(f"{name} must not have a NUL character or a lone surrogate")
+    return text
+
+
+def checked_flag(name: str, value: bool) -> bool:
+    """Return a bool.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: it is None.
+    """
+    if value is None:
+        raise ValueError(f"{name} must be True or False; None clears what may be empty")
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
+    return value
+
+
+def checked_about(**values: Any) -> dict[str, Any]:
+    """Return what is said about a conversation: the values that were passed.
+
+    Raises:
+        TypeError: a value has the wrong type.
+        ValueError: a text is too long or has a NUL or a lone surrogate, or a flag is None.
+    """
+    return {
+        name: checked_flag(name, value)
+        if name == "is_active"
+        else checked_text(name, value, MAX_DESCRIPTION if name == "description" else MAX_NAME)
+        for name, value in values.items()
+        if value is not UNSET
+    }
+
+
+def checked_number(name: str, number: int, least: int = 0, most: int = MAX_NUMBER) -> int:
+    """Return an integer in a range.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is out of the range.
+    """
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"{name} must be an int, not {type(number).__name__}")
+    if not least <= number <= most:
+        raise ValueError(f"{name} must be from {least} to {most}")
+    return number

@@ -7,27 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic_core import from_json
 
+from openai_agents_session._messages import content_of, role_of, tool_of
 from openai_agents_session._serializer import deserialize
-from openai_agents_session.database.types import MessageRole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_ROLES = {
-    **{role.value: role.value for role in MessageRole},
-    "developer": MessageRole.SYSTEM.value,
-}
-
-_ROLES_OF_TYPES = {
-    "mcp_approval_response": MessageRole.USER.value,
-    "mcp_list_tools": MessageRole.TOOL.value,
-    "compaction_trigger": MessageRole.SYSTEM.value,
-    "configuration_update": MessageRole.SYSTEM.value,
-}
-
-# The fields of an item that may hold its text; the first that is there counts.
-_WORDS = ("content", "output", "arguments", "input", "summary", "code", "result", "reason")
-
 
 COLUMNS = ("role", "content", "tool_call_id", "tool_name", "extra_data")
 """The columns of a message that are derived from its item. All of them are texts."""
@@ -54,14 +38,7 @@ def record_of(stored: str | bytes | None) -> str | bytes:
 
 
 def _columns(record: bytes, item: Any) -> Columns:
-    kind, role = item.get("type"), item.get("role")
-    return (
-        _role(role, kind),
-        _text(_words(item)) or "",
-        _text(item.get("call_id") or item.get("tool_call_id")),
-        _text(_tool_name(item, kind, role)),
-        _strict(record),
-    )
+    return (role_of(item).value, content_of(item), *tool_of(item), _strict(record))
 
 
 def _strict(record: bytes) -> str:
@@ -73,43 +50,3 @@ def _strict(record: bytes) -> str:
         except ValueError:
             return json.dumps(text)
     return text
-
-
-def _role(role: object, kind: object) -> str:
-    """Return the role that an item states, or else the one that its type implies."""
-    if isinstance(role, str) and role in _ROLES:
-        return _ROLES[role]
-    if not isinstance(kind, str):
-        return MessageRole.ASSISTANT.value
-    if kind.endswith("_output"):
-        return MessageRole.TOOL.value
-    return _ROLES_OF_TYPES.get(kind, MessageRole.ASSISTANT.value)
-
-
-def _tool_name(item: dict[str, Any], kind: object, role: object) -> Any:
-    name = item.get("tool_name")
-    if name is None and (isinstance(kind, str) or role == "tool"):
-        name = item.get("name")
-    if name is None and isinstance(kind, str) and kind.endswith("_call"):
-        name = kind.removesuffix("_call")
-    return name
-
-
-def _words(item: dict[str, Any]) -> str:
-    """Return the texts of an item's parts, a line each; parts without a text are skipped."""
-    value = next(filter(None, map(item.get, _WORDS)), "")
-    texts: list[str] = []
-    for part in value if isinstance(value, list) else [value]:
-        text = part
-        if isinstance(part, dict):
-            text = part.get("text") or part.get("refusal") or part.get("transcript")
-        if isinstance(text, str):
-            texts.append(text)
-    return "\n".join(texts)
-
-
-def _text(value: object) -> str | None:
-    """Return a text as every database can hold it: no NUL, no lone surrogate."""
-    if not isinstance(value, str):
-        return None
-    return value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

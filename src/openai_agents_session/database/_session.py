@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from openai_agents_session._arguments import UNSET
 from openai_agents_session._session import BaseSession
-from openai_agents_session.database._checks import UNSET, checked_metadata, checked_user_id
+from openai_agents_session.database._checks import checked_metadata, checked_user_id
 from openai_agents_session.database._conversation import DatabaseConversation
 from openai_agents_session.database._driver import Work
 from openai_agents_session.database.models import AgentSession

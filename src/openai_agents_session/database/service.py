@@ -12,16 +12,14 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar
 
-from openai_agents_session._arguments import checked_session_id
-from openai_agents_session.database._checks import (
-    MAX_POSITION,
+from openai_agents_session._arguments import (
     UNSET,
     checked_flag,
-    checked_metadata,
     checked_number,
+    checked_session_id,
     checked_text,
-    checked_user_id,
 )
+from openai_agents_session.database._checks import MAX_ROWS, checked_metadata, checked_user_id
 from openai_agents_session.database._driver import XACT_ID, Transaction, Work
 from openai_agents_session.database._listing import (
     case_insensitive,
@@ -157,7 +155,7 @@ class AgentSessionService(Generic[ModelT]):
             select(model)
             .where(*conditions)
             .order_by(model.updated_at.desc(), model.id.desc())
-            .limit(checked_number("limit", limit))
+            .limit(checked_number("limit", limit, most=MAX_ROWS))
         )
         return [row[0] for row in await self._rows(query)]
 
@@ -217,8 +215,8 @@ class AgentSessionService(Generic[ModelT]):
                 over 9,223,372,036,854,775,807.
             advanced_alchemy.exceptions.NotFoundError: the user has no conversation of this id.
         """
-        limit = checked_number("limit", limit)
-        before = None if before is None else checked_number("before", before, MAX_POSITION)
+        limit = checked_number("limit", limit, most=MAX_ROWS)
+        before = None if before is None else checked_number("before", before)
         query = messages_of(self._model, before).where(*self._named(session_id, user_id))
         query = query.limit(max(limit, 1))  # with none, there would be no row to tell
         rows = await self._rows(query)
@@ -348,7 +346,7 @@ class AgentSessionService(Generic[ModelT]):
     ) -> list[ColumnElement[bool]]:
         conditions = [self._owned(user_id)]
         if is_active is not None:
-            conditions.append(self._model.is_active == checked_flag(is_active))
+            conditions.append(self._model.is_active == checked_flag("is_active", is_active))
         if search := checked_text("search", search):
             conditions.append(self._model.session_name.regexp_match(case_insensitive(search)))
         return conditions

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from sqlalchemy import String
 from sqlalchemy import types as sql
+
+from openai_agents_session._arguments import MAX_NAME
+from openai_agents_session._messages import MessageRole
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -14,19 +16,9 @@ if TYPE_CHECKING:
 MAX_SESSION_ID_BYTES = 2000
 """In UTF-8. An index entry of PostgreSQL holds about 2,700 bytes, the user's id included."""
 
-MAX_NAME = 255
-"""Characters that the name of a conversation or of an agent may have."""
+__all__ = ["MAX_NAME", "MAX_SESSION_ID_BYTES", "MessageRole", "SessionKey", "stored"]
 
 _ESCAPE, _NUL = "\x1a", "\x00"
-
-
-class MessageRole(str, Enum):
-    """Who a message is from."""
-
-    USER = "user"
-    ASSISTANT = "assistant"
-    SYSTEM = "system"
-    TOOL = "tool"
 
 
 class SessionKey(sql.TypeDecorator[str]):
