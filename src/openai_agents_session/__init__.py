@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from openai_agents_session.database import AgentSessionService, DatabaseSession
     from openai_agents_session.dynamodb import DynamoDBSession
     from openai_agents_session.redis import RedisSession
+    from openai_agents_session.store import open_store
 
     __version__: str
 
@@ -21,6 +22,7 @@ __all__ = [
     "DynamoDBSession",
     "RedisSession",
     "__version__",
+    "open_store",
 ]
 
 # name -> the module that defines it
@@ -29,6 +31,7 @@ _BACKENDS = {
     "DatabaseSession": "database",
     "DynamoDBSession": "dynamodb",
     "RedisSession": "redis",
+    "open_store": "store",
 }
 
 

@@ -21,23 +21,28 @@ MAX_TTL = 10**10
 
 
 def checked_session_id(session_id: str) -> str:
-    """Return a session's id, or say what is wrong with it.
+    """Return a session's id, or say what is wrong with it; see ``checked_id``."""
+    return checked_id("session_id", session_id)
+
+
+def checked_id(name: str, value: str) -> str:
+    """Return an id that is a text, or say what is wrong with it.
 
     Raises:
         TypeError: it is no text.
         ValueError: it is empty, or has a lone surrogate.
     """
-    if not isinstance(session_id, str):
-        raise TypeError(f"session_id must be a str, not {type(session_id).__name__}")
-    if not session_id:
-        raise ValueError("session_id must not be empty")
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{name} must not be empty")
     try:
-        session_id.encode()
+        value.encode()
     except UnicodeEncodeError:
         raise ValueError(
-            "session_id must be text that UTF-8 can encode; it has a lone surrogate"
+            f"{name} must be text that UTF-8 can encode; it has a lone surrogate"
         ) from None
-    return session_id
+    return value
 
 
 def checked_ttl(name: str, ttl: int | None) -> int | None:

@@ -29,6 +29,14 @@ def requires(*abilities: str) -> Callable[[_Test], _Test]:
     return mark
 
 
+def collect_able(cls: type[Any]) -> None:
+    """Take the tests of abilities that are switched off out of a class."""
+    for name, test in [one for base in cls.__mro__ for one in vars(base).items()]:
+        abilities: tuple[str, ...] = getattr(test, "abilities", ())
+        if not all(getattr(cls, ability) for ability in abilities):
+            setattr(cls, name, None)
+
+
 class Contract:
     """The abilities and the hooks of a store; the tests of a promise derive from this."""
 
@@ -64,10 +72,7 @@ class Contract:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Take the tests of abilities that are switched off out of the collection."""
         super().__init_subclass__(**kwargs)
-        for name, test in [one for base in cls.__mro__ for one in vars(base).items()]:
-            abilities: tuple[str, ...] = getattr(test, "abilities", ())
-            if not all(getattr(cls, ability) for ability in abilities):
-                setattr(cls, name, None)
+        collect_able(cls)
 
     # Hooks
 
