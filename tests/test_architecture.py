@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 PACKAGE = "openai_agents_session"
 ROOT = Path(openai_agents_session.__file__).parent
 BACKENDS = ("redis", "dynamodb", "database")
+SHARED = (None, "_web")
+"""Folders that others may look into; None stands for the modules beside them."""
 ROOMS = {"__init__", "_session", "_conversation", "_driver"}
 
 
@@ -62,17 +64,32 @@ def test_no_import_runs_in_a_circle() -> None:
 
 
 def test_shared_modules_know_no_backend() -> None:
-    """What the backends share imports none of them."""
+    """What the backends share imports none of them; nor does what the web frameworks share."""
     graph = imports()
 
     upwards = {
         (module, each)
         for module, named in graph.items()
         for each in named
-        if wing_of(module) is None and wing_of(each) is not None
+        if (wing_of(module) is None and wing_of(each) is not None)
+        or (wing_of(module) == "_web" and wing_of(each) not in SHARED)
     }
 
     assert not upwards
+
+
+def test_the_web_is_for_web_frameworks() -> None:
+    """No backend knows how conversations are served."""
+    graph = imports()
+
+    knowing = {
+        wing_of(module)
+        for module, named in graph.items()
+        for each in named
+        if wing_of(each) == "_web" and wing_of(module) != "_web"
+    }
+
+    assert knowing == {"litestar"}
 
 
 def test_private_modules_of_a_backend_stay_inside() -> None:
@@ -83,7 +100,7 @@ def test_private_modules_of_a_backend_stay_inside() -> None:
         (module, each)
         for module, named in graph.items()
         for each in named
-        if wing_of(each) not in (None, wing_of(module))
+        if wing_of(each) not in (*SHARED, wing_of(module))
     }
 
     assert {(wing_of(module), wing_of(each)) for module, each in across} == {

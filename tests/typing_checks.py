@@ -347,7 +347,7 @@ def over_http(agent: Agent, config: SQLAlchemyAsyncConfig) -> Litestar:
 
 def schemas(said: ChatResponse, read: ConversationRead, message: MessageRead) -> None:
     """What a client of the routes sends and gets, for those who write one in Python."""
-    assert_type(ChatRequest("Hello").message, str)
+    assert_type(ChatRequest(message="Hello").message, str)
     ConversationPatch(session_name=None, is_active=False)
     assert_type(said.session_id, str)
     assert_type(read.session_name, "str | None")

@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
+from openai_agents_session._web.schemas import MAX_MESSAGE
 from openai_agents_session.litestar import AgentController
-from openai_agents_session.litestar._schemas import MAX_MESSAGE
 from tests.litestar.conftest import ROUTES, answering, make_app
 from tests.litestar.test_runs import serving
 

@@ -14,7 +14,7 @@ from agents.testing import ModelStep, ScriptedModel, assistant_message, function
 from litestar.di import Provide
 
 from openai_agents_session import AgentSessionService, DatabaseSession
-from openai_agents_session.litestar import _runs
+from openai_agents_session._web import runs
 from tests.litestar.conftest import SlowAgent, answering, make_app
 from tests.litestar.example import events
 from tests.litestar.test_runs import contents, serving
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
     from sqlalchemy.ext.asyncio import async_sessionmaker
 
-    from openai_agents_session.litestar._runs import ServerSentEventMessage
+    from openai_agents_session._web.runs import Event
 
 many = pytest.param(320, 1.0, marks=pytest.mark.slow)
 
@@ -114,8 +114,8 @@ async def test_whoever_leaves_has_said_it(
         while requests[0]:  # noqa: ASYNC110 - the server sets no event
             await asyncio.sleep(0.01)
         all_left.set()
-        while _runs._running:
-            await asyncio.gather(*_runs._running)
+        while runs._running:
+            await asyncio.gather(*runs._running)
 
     assert sum(answered) >= clients / 2
     whole = ["user", "function_call", "function_call_output"]
@@ -133,9 +133,9 @@ async def test_a_client_that_leaves_before_the_first_event(
     session = DatabaseSession("s", user_id, maker)
     agent = answering("Heard.")
 
-    stream: AsyncGenerator[ServerSentEventMessage] = await _runs.begin(agent, "Hi", session, {})
+    stream: AsyncGenerator[Event] = await runs.begin(agent, "Hi", session, {}, lambda event: event)
     await stream.aclose()
-    await asyncio.gather(*_runs._running)
+    await asyncio.gather(*runs._running)
 
     assert await contents(session) == ["user", "message"]
 
@@ -146,14 +146,14 @@ async def test_a_cancelled_request_leaves_a_whole_run(
     """As at a shutdown that does not wait: what has begun is drained, with a stream or without."""
     slow = SlowAgent("Done.")
     session = DatabaseSession("s", user_id, maker)
-    asking = asyncio.create_task(_runs.answer(slow.agent, "Go", session, {}))
+    asking = asyncio.create_task(runs.answer(slow.agent, "Go", session, {}))
     await slow.working.wait()
 
     asking.cancel()
     await asyncio.wait({asking})
     assert asking.cancelled()
     slow.go_on.set()
-    await _runs.drain()
+    await runs.drain()
 
     whole = ["user", "function_call", "function_call_output", "message"]
     assert await contents(session) == whole
@@ -176,12 +176,12 @@ async def test_an_abandoned_run_that_fails_says_nothing(
 
     agent = Agent(name="Failing", model=ScriptedModel([ModelStep.respond(fail)]))
     session = DatabaseSession("s", user_id, maker)
-    asking = asyncio.create_task(_runs.answer(agent, "Go", session, {}))
+    asking = asyncio.create_task(runs.answer(agent, "Go", session, {}))
     await asked.wait()
     asking.cancel()
     await asyncio.wait({asking})
     go_on.set()
-    await _runs.drain()
+    await runs.drain()
 
     assert "failed: builtins.RuntimeError" in caplog.text
     assert "my own words" not in caplog.text

@@ -396,7 +396,7 @@ def test_a_missing_extra_is_named(driver: str) -> None:
 
 def test_a_bug_of_ours_is_not_disguised() -> None:
     """An import that fails inside the package keeps its own words."""
-    ours = "openai_agents_session.litestar._runs"
+    ours = "openai_agents_session._web.runs"
     code = f"import sys; sys.modules[{ours!r}] = None; import openai_agents_session.litestar"
     done = run_python("-c", code)
 

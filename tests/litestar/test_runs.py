@@ -28,7 +28,6 @@ from agents import (
 from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
 from litestar import Litestar
 from litestar.di import Provide
-from litestar.exceptions import InternalServerException
 from litestar.logging import LoggingConfig
 from litestar.plugins import InitPlugin
 from openai import OpenAIError
@@ -37,8 +36,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from openai_agents_session import DatabaseSession
-from openai_agents_session.litestar import AgentSessionsPlugin, _runs
-from openai_agents_session.litestar._errors import UnavailableException, quietly
+from openai_agents_session._web import runs
+from openai_agents_session._web.errors import UnavailableError, WebError, quietly
+from openai_agents_session.litestar import AgentSessionsPlugin
 from tests.litestar.conftest import HeaderAuthentication, SlowAgent, answering, make_app
 from tests.litestar.example import events
 from tests.servers import free_port
@@ -275,14 +275,14 @@ async def test_a_broken_database_tells_nothing(
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (FileNotFoundError("no such socket, said my own words"), UnavailableException),
-        (asyncio.TimeoutError("my own words"), UnavailableException),
-        (OperationalError("SELECT 'my own words'", {}, Exception("x")), UnavailableException),
+        (FileNotFoundError("no such socket, said my own words"), UnavailableError),
+        (asyncio.TimeoutError("my own words"), UnavailableError),
+        (OperationalError("SELECT 'my own words'", {}, Exception("x")), UnavailableError),
         (
             type("CannotConnectNowError", (Exception,), {"sqlstate": "57P03"})("my own words"),
-            UnavailableException,
+            UnavailableError,
         ),
-        (ValueError("my own words"), InternalServerException),
+        (ValueError("my own words"), WebError),
     ],
     ids=["file", "time", "statement", "driver", "mistake"],
 )
@@ -293,6 +293,7 @@ def test_what_a_database_raises_is_the_cause_of_nothing(
     with pytest.raises(told) as raised, quietly("Reading"):
         raise error
 
+    assert type(raised.value) is told
     assert raised.value.__cause__ is None
     assert raised.value.__suppress_context__
     assert "my own words" not in caplog.text
@@ -324,7 +325,7 @@ async def test_a_stream_is_kept_alive(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While the model thinks, comments are sent, which clients pass over."""
-    monkeypatch.setattr(_runs, "PING_SECONDS", 0.01)
+    monkeypatch.setattr(runs, "PING_SECONDS", 0.01)
 
     async def slowly(_: Any) -> Any:
         await asyncio.sleep(0.2)
@@ -383,7 +384,7 @@ async def test_a_stream_tells_the_words_of_a_tool(
     streamed = await client.post("/agents/sessions/a/chat/stream", json={"message": "Look"})
 
     [output] = [data for name, data in events(streamed.text) if name == "tool_output"]
-    assert output == {"tool_call_id": "call_1", "content": "a\ufffd\nb"}
+    assert output == {"tool_call_id": "call_1", "content": "a?\nb"}
 
 
 # -- On a real server: clients that go away --------------------------------------------------
@@ -437,13 +438,13 @@ async def test_a_client_that_goes_away_leaves_a_whole_turn(
         await slow.working.wait()
         await streamed.aclose()  # closes the connection
         slow.go_on.set()
-        await asyncio.gather(*_runs._running)
+        await asyncio.gather(*runs._running)
 
         assert await contents(session) == ["user", "function_call", "function_call_output"]
         assert slow.model.remaining_steps == 1
         again = await client.post("/agents/sessions/a/chat", json={"message": "Still there?"})
         assert again.json()["response"] == "never asked"
-        assert not _runs._running
+        assert not runs._running
 
 
 async def test_a_client_that_does_not_wait_leaves_a_whole_run(
@@ -542,11 +543,11 @@ async def test_a_shutdown_does_not_wait_for_ever(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After its time it ends, and the log says what it left behind."""
-    monkeypatch.setattr(_runs, "SHUTDOWN_SECONDS", 0.01)
+    monkeypatch.setattr(runs, "SHUTDOWN_SECONDS", 0.01)
     task = asyncio.create_task(asyncio.Event().wait())
-    monkeypatch.setattr(_runs, "_running", {task})
+    monkeypatch.setattr(runs, "_running", {task})
 
-    await _runs.drain()
+    await runs.drain()
 
     assert "The shutdown did not wait for 1 turns to be stored" in caplog.text
     task.cancel()

@@ -17,11 +17,7 @@ from __future__ import annotations
 from openai_agents_session._errors import explain_missing
 
 try:
-    from openai_agents_session.litestar._controller import AgentController
-    from openai_agents_session.litestar._errors import NotJSONException
-    from openai_agents_session.litestar._json import require_json
-    from openai_agents_session.litestar._plugin import AgentSessionsPlugin, provide_user_id
-    from openai_agents_session.litestar._schemas import (
+    from openai_agents_session._web.schemas import (
         ChatRequest,
         ChatResponse,
         ConversationPage,
@@ -29,6 +25,10 @@ try:
         ConversationRead,
         MessageRead,
     )
+    from openai_agents_session.litestar._controller import AgentController
+    from openai_agents_session.litestar._errors import NotJSONException
+    from openai_agents_session.litestar._json import require_json
+    from openai_agents_session.litestar._plugin import AgentSessionsPlugin, provide_user_id
 except ModuleNotFoundError as exc:
     explain_missing(
         exc,

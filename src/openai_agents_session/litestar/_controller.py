@@ -8,44 +8,41 @@ from agents import Agent
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
-from litestar.exceptions import NotAuthorizedException, NotFoundException, ValidationException
+from litestar.exceptions import NotAuthorizedException, NotFoundException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
-from litestar.exceptions.responses import create_exception_response
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import FromQuery, QueryParameter, SkipValidation
-from litestar.response import ServerSentEvent
+from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.status_codes import HTTP_200_OK
-from msgspec import UNSET, convert
-from msgspec.structs import asdict
 
+from openai_agents_session._arguments import MAX_NAME
+from openai_agents_session._web import errors
+from openai_agents_session._web.errors import quietly
+from openai_agents_session._web.runs import Event, answer, begin
+from openai_agents_session._web.schemas import (
+    MAX_BODY,
+    WITHOUT_NUL,
+    ChatEvent,
+    ChatResponse,
+    ConversationPage,
+    ConversationRead,
+    MessageRead,
+)
 from openai_agents_session.database import AgentSessionService, CursorError, DatabaseSession
-from openai_agents_session.database.types import MAX_NAME
 from openai_agents_session.litestar._errors import (
     AgentFailedException,
     ApprovalNeededException,
     NotJSONException,
     RefusedException,
     UnavailableException,
-    quietly,
+    answer_error,
 )
 from openai_agents_session.litestar._json import require_json
-from openai_agents_session.litestar._runs import answer, begin
-from openai_agents_session.litestar._schemas import (
-    MAX_BODY,
-    WITHOUT_NUL,
-    ChatBody,
-    ChatEvent,
-    ChatResponse,
-    ConversationPage,
-    ConversationRead,
-    MessageRead,
-    PatchBody,
-    SessionId,
-)
+from openai_agents_session.litestar._schemas import ChatBody, PatchBody, SessionId
 
 TheAgent: TypeAlias = NamedDependency[SkipValidation[Agent[Any]]]
-"""msgspec would look into the dataclass that an agent is."""
+"""Litestar would look into the dataclass that an agent is."""
 
 Limit: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="How many at most.")]
 
@@ -79,16 +76,18 @@ STREAM = [
 ]
 
 
+def _sent_as(event: Event) -> ServerSentEventMessage:
+    if not event.name:
+        return ServerSentEventMessage(data=None, comment=event.data)
+    return ServerSentEventMessage(event=event.name, data=event.data)
+
+
 def _not_found(request: Request[Any, Any, Any], _: NotFoundError) -> Response[Any]:
-    """Answer 404, in debug mode too."""
-    return create_exception_response(request, NotFoundException("There is no such conversation."))
+    return answer_error(request, errors.NotFoundError())
 
 
 def _bad_cursor(request: Request[Any, Any, Any], _: CursorError) -> Response[Any]:
-    """Answer 400: the query is validated, but for what a cursor is made of."""
-    return create_exception_response(
-        request, ValidationException("after must be the cursor of a page.")
-    )
+    return answer_error(request, errors.BadCursorError())
 
 
 class AgentController(Controller):
@@ -113,7 +112,11 @@ class AgentController(Controller):
     tags = ("agents",)
     request_max_body_size = MAX_BODY
     cache_control = CacheControlHeader(no_store=True)
-    exception_handlers = {NotFoundError: _not_found, CursorError: _bad_cursor}  # noqa: RUF012 - as Litestar declares it
+    exception_handlers = {  # noqa: RUF012 - as Litestar declares it
+        errors.WebError: answer_error,
+        NotFoundError: _not_found,
+        CursorError: _bad_cursor,
+    }
 
     @post(
         "/sessions/{session_id:str}/chat",
@@ -173,7 +176,8 @@ class AgentController(Controller):
         If the run fails, the stream ends with an `error` event with `status_code` and `detail`.
         If the client goes away, the current turn is finished and stored, and no other begins.
         """
-        return ServerSentEvent(await begin(agent, data.message, agent_session, run_options))
+        stream = await begin(agent, data.message, agent_session, run_options, _sent_as)
+        return ServerSentEvent(stream)
 
     @get(
         "/sessions",
@@ -207,7 +211,7 @@ class AgentController(Controller):
                 user_id, is_active=is_active, search=search
             )
         return ConversationPage(
-            items=convert(found, list[ConversationRead], from_attributes=True),
+            items=[ConversationRead.model_validate(row, from_attributes=True) for row in found],
             cursor=agent_session_service.cursor(found[-1]) if len(found) == limit else None,
             limit=limit,
             total=total,
@@ -234,7 +238,7 @@ class AgentController(Controller):
             rows = await agent_session_service.list_messages(
                 session_id, user_id=user_id, limit=limit, before=before
             )
-            return convert(rows, list[MessageRead], from_attributes=True)
+            return [MessageRead.model_validate(row, from_attributes=True) for row in rows]
 
     @patch(
         "/sessions/{session_id:str}",
@@ -256,12 +260,12 @@ class AgentController(Controller):
         agent_session_service: NamedDependency[AgentSessionService],
     ) -> ConversationRead:
         """Change the fields that are sent; null clears."""
-        changes = {name: value for name, value in asdict(data).items() if value is not UNSET}
+        changes = data.model_dump(exclude_unset=True)
         with quietly(f"Changing session {session_id!r}"):
             row = await agent_session_service.update_metadata(
                 session_id, user_id=user_id, **changes
             )
-            return convert(row, ConversationRead, from_attributes=True)
+            return ConversationRead.model_validate(row, from_attributes=True)
 
     @delete(
         "/sessions/{session_id:str}",

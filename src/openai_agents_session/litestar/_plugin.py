@@ -23,6 +23,8 @@ from litestar.exceptions import (
 )
 from litestar.plugins import InitPlugin
 
+from openai_agents_session._web.errors import quietly
+from openai_agents_session._web.runs import drain
 from openai_agents_session.database import (
     AgentSession,
     AgentSessionMixin,
@@ -31,8 +33,6 @@ from openai_agents_session.database import (
 )
 from openai_agents_session.database.types import MAX_NAME, MAX_SESSION_ID_BYTES, stored
 from openai_agents_session.litestar._controller import AgentController, TheAgent
-from openai_agents_session.litestar._errors import quietly
-from openai_agents_session.litestar._runs import drain
 from openai_agents_session.litestar._schemas import SessionId
 
 

@@ -6,18 +6,17 @@ import asyncio
 import json
 import logging
 import math
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from agents import Runner
-from litestar.exceptions import HTTPException
-from litestar.response import ServerSentEventMessage
 from openai.types.responses import ResponseTextDeltaEvent
 from pydantic_core import to_jsonable_python
 
-from openai_agents_session.litestar._errors import ApprovalNeededException, failure
+from openai_agents_session._messages import words_of
+from openai_agents_session._web.errors import ApprovalNeededError, WebError, failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 
     from agents import Agent, RunResult, RunResultStreaming
     from agents.memory import Session
@@ -33,6 +32,21 @@ SHUTDOWN_SECONDS = 20.0
 
 _T = TypeVar("_T")
 
+
+class Event(NamedTuple):
+    """A server-sent event.
+
+    Attributes:
+        name: what kind it is; empty for a comment, which clients pass over.
+        data: JSON; or the comment's text.
+    """
+
+    name: str
+    data: str
+
+
+_PING = Event("", "still at it")
+
 _running: set[asyncio.Task[Any]] = set()
 """The event loop alone would forget a task that nobody waits for."""
 
@@ -45,7 +59,7 @@ async def answer(
     When the request is cancelled, as at a shutdown, the run goes on to its end and is stored.
 
     Raises:
-        litestar.exceptions.HTTPException: the run failed.
+        WebError: the run failed.
     """
 
     async def run() -> Any:
@@ -57,27 +71,35 @@ async def answer(
             return failure(error, _name(session))
 
     outcome = await asyncio.shield(_kept(run()))
-    if isinstance(outcome, HTTPException):
+    if isinstance(outcome, WebError):
         raise outcome
     return outcome
 
 
 async def begin(
-    agent: Agent[Any], message: str, session: Session, options: Mapping[str, Any]
-) -> AsyncGenerator[ServerSentEventMessage]:
+    agent: Agent[Any],
+    message: str,
+    session: Session,
+    options: Mapping[str, Any],
+    sent_as: Callable[[Event], _T],
+) -> AsyncGenerator[_T]:
     """Start a run and return its ``events``, all but the first.
 
     It is started before the client is told that all is well: one that goes away at once has
     said something all the same. And a generator that was not started would not hear of its end.
     """
-    stream = events(agent, message, session, options)
+    stream = events(agent, message, session, options, sent_as)
     await anext(stream)
-    return cast("AsyncGenerator[ServerSentEventMessage]", stream)
+    return cast("AsyncGenerator[_T]", stream)
 
 
 async def events(
-    agent: Agent[Any], message: str, session: Session, options: Mapping[str, Any]
-) -> AsyncGenerator[ServerSentEventMessage | None]:
+    agent: Agent[Any],
+    message: str,
+    session: Session,
+    options: Mapping[str, Any],
+    sent_as: Callable[[Event], _T],
+) -> AsyncGenerator[_T | None]:
     """Run the agent and yield its words as they come; None first, when the run has begun.
 
         delta        {"text"}                                  a piece of the answer
@@ -91,14 +113,21 @@ async def events(
 
     When the client goes away, the turn that is under way is carried to its end and stored,
     so that the history has it; no other one begins.
+
+    Args:
+        agent: the agent that answers.
+        message: what the user says.
+        session: the conversation.
+        options: more arguments for the ``Runner``.
+        sent_as: makes of an event what the framework sends.
     """
     try:
         result = Runner.run_streamed(agent, message, session=session, **options)
     except Exception as error:  # noqa: BLE001 - the client is told, whatever it is
         yield None
-        yield _failed(error, session)
+        yield sent_as(_failed(error, session))
         return
-    queue: asyncio.Queue[ServerSentEventMessage | None] = asyncio.Queue()
+    queue: asyncio.Queue[Event | None] = asyncio.Queue()
     gone = asyncio.Event()
     _kept(_pump(result, session, queue, gone))
     try:
@@ -107,10 +136,10 @@ async def events(
             try:
                 event = await asyncio.wait_for(queue.get(), PING_SECONDS)
             except asyncio.TimeoutError:
-                event = ServerSentEventMessage(data=None, comment="still at it")
+                event = _PING
             if event is None:
                 return
-            yield event
+            yield sent_as(event)
     finally:
         gone.set()
         _end_after_turn(result)
@@ -143,7 +172,7 @@ async def drain() -> None:
 async def _pump(
     result: RunResultStreaming,
     session: Session,
-    queue: asyncio.Queue[ServerSentEventMessage | None],
+    queue: asyncio.Queue[Event | None],
     gone: asyncio.Event,
 ) -> None:
     """Put a run's events into the queue, None at the end; ``gone``: nobody takes them there."""
@@ -160,7 +189,7 @@ async def _pump(
         queue.put_nowait(None)
 
 
-def _told(event: StreamEvent) -> ServerSentEventMessage | None:
+def _told(event: StreamEvent) -> Event | None:
     """Return what the client is told of an event of the run, or None."""
     if event.type == "raw_response_event":
         if isinstance(event.data, ResponseTextDeltaEvent):
@@ -169,33 +198,25 @@ def _told(event: StreamEvent) -> ServerSentEventMessage | None:
         item: Any = event.item.to_input_item()
         call_id = item.get("call_id") or item.get("id")  # what runs at the model's side has no call
         if event.name == "tool_output":
-            return _event("tool_output", tool_call_id=call_id, content=_words(item.get("output")))
+            return _event("tool_output", tool_call_id=call_id, content=words_of(item.get("output")))
         return _event(
             "tool_call",
             tool_call_id=call_id,
             tool_name=item.get("name") or item["type"].removesuffix("_call"),
-            content=_words(item.get("arguments") or item.get("input")),
+            content=words_of(item.get("arguments") or item.get("input")),
         )
     return None
-
-
-def _words(value: Any) -> str:
-    """Return the text of a tool's arguments or output, of which each part may have one."""
-    parts = value if isinstance(value, list) else [value]
-    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
-    words: str = _plain("\n".join(text for text in texts if isinstance(text, str)))
-    return words
 
 
 def _output(result: RunResult | RunResultStreaming) -> Any:
     """Return what the agent answers.
 
     Raises:
-        ApprovalNeededException: it does not, before calls of tools are approved.
+        ApprovalNeededError: it does not, before calls of tools are approved.
     """
     if result.interruptions:
         names = sorted({str(one.name) for one in result.interruptions})
-        raise ApprovalNeededException(f"The agent waits for an approval of {', '.join(names)}.")
+        raise ApprovalNeededError(f"The agent waits for an approval of {', '.join(names)}.")
     return _plain(to_jsonable_python(result.final_output))
 
 
@@ -203,13 +224,13 @@ def _name(session: Session) -> str:
     return f"The agent's run for session {session.session_id!r}"
 
 
-def _failed(error: Exception, session: Session) -> ServerSentEventMessage:
+def _failed(error: Exception, session: Session) -> Event:
     told = failure(error, _name(session))
     return _event("error", status_code=told.status_code, detail=told.detail)
 
 
-def _event(name: str, **data: Any) -> ServerSentEventMessage:
-    return ServerSentEventMessage(event=name, data=json.dumps(data))
+def _event(name: str, **data: Any) -> Event:
+    return Event(name, json.dumps(data))
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,180 @@
+"""What the client and the log are told when something goes wrong: nothing that is private.
+
+An error of a run or of a store may quote the conversation, a key or a statement with its
+parameters. So none of it reaches the client or the log, and none of it is the cause of what
+does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import contextmanager
+from traceback import walk_tb
+from typing import TYPE_CHECKING, ClassVar
+
+from agents.exceptions import (
+    InputGuardrailTripwireTriggered,
+    OutputGuardrailTripwireTriggered,
+    ToolInputGuardrailTripwireTriggered,
+    ToolOutputGuardrailTripwireTriggered,
+)
+
+from openai_agents_session._catalog import CursorError, SessionExistsError, SessionNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+_logger = logging.getLogger("openai_agents_session")
+
+_REFUSALS = (
+    InputGuardrailTripwireTriggered,
+    OutputGuardrailTripwireTriggered,
+    ToolInputGuardrailTripwireTriggered,
+    ToolOutputGuardrailTripwireTriggered,
+)
+_UNREACHABLE = (OSError, asyncio.TimeoutError)
+
+_PACKAGE = __name__.partition(".")[0]
+_BACKENDS = tuple(f"{_PACKAGE}.{name}" for name in ("redis", "dynamodb", "database"))
+_CHECKS = (f"{_PACKAGE}._arguments", f"{_PACKAGE}.database._checks")
+
+# By their names, since the libraries need not be installed.
+_OF_STORES = {
+    "advanced_alchemy.exceptions.RepositoryError",
+    "botocore.exceptions.BotoCoreError",
+    "botocore.exceptions.ClientError",
+    "redis.exceptions.RedisError",
+    "sqlalchemy.exc.SQLAlchemyError",
+}
+_NOT_FOUND = {"advanced_alchemy.exceptions.NotFoundError"}
+_BAD_CURSORS = {f"{_PACKAGE}.database._listing.CursorError"}
+
+
+class WebError(Exception):
+    """An answer to the client that is not what it asked for.
+
+    Attributes:
+        status_code: of the answer.
+        detail: a sentence for people.
+    """
+
+    status_code: ClassVar[int] = 500
+    detail: str = "Internal Server Error"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail or self.detail)
+        self.detail = detail or self.detail
+
+
+class BadCursorError(WebError):
+    """The query is validated, but for what a cursor is made of."""
+
+    status_code = 400
+    detail = "after must be the cursor of a page."
+
+
+class NotFoundError(WebError):
+    """There is no such conversation, or it was deleted during the run."""
+
+    status_code = 404
+    detail = "There is no such conversation."
+
+
+class ApprovalNeededError(WebError):
+    """The run waits for the approval of a tool call, for which there is no route."""
+
+    status_code = 409
+    detail = "The agent waits for an approval."
+
+
+class IdTakenError(WebError):
+    """The user has a conversation of this id."""
+
+    status_code = 409
+    detail = "There is such a conversation already."
+
+
+class NotJSONError(WebError):
+    """The content type isn't JSON."""
+
+    status_code = 415
+    detail = "The content type must be application/json."
+
+
+class RefusedError(WebError):
+    """A guardrail stopped the run."""
+
+    status_code = 422
+    detail = "The agent refused the message."
+
+
+class AgentFailedError(WebError):
+    """The run failed: the model, a tool, or the agent itself."""
+
+    status_code = 502
+    detail = "The agent could not answer."
+
+
+class UnavailableError(WebError):
+    """The conversation could not be read or written."""
+
+    status_code = 503
+    detail = "The conversation is not available right now."
+
+
+def failure(error: Exception, what: str, otherwise: type[WebError] = AgentFailedError) -> WebError:
+    """Return the client's answer for an error, and log its class.
+
+    Args:
+        error: what was raised.
+        what: failed, for the log.
+        otherwise: the answer to what is neither a guardrail's refusal nor the store's.
+    """
+    if isinstance(error, _REFUSALS):
+        return RefusedError()
+    if isinstance(error, WebError):
+        return error
+    if isinstance(error, SessionNotFoundError) or _is_one_of(error, _NOT_FOUND):
+        return NotFoundError()
+    if isinstance(error, SessionExistsError):
+        return IdTakenError()
+    if isinstance(error, CursorError) or _is_one_of(error, _BAD_CURSORS):
+        return BadCursorError()
+    kind = type(error)
+    # What our own checks of arguments say quotes no value.
+    said = f": {error}" if _arose_in(error, _CHECKS) else ""
+    _logger.warning("%s failed: %s.%s%s", what, kind.__module__, kind.__qualname__, said)
+    # asyncpg raises its own errors, and the event loop's, until there is a login; so may a model.
+    of_store = _is_one_of(error, _OF_STORES) or (
+        (isinstance(error, _UNREACHABLE) or hasattr(error, "sqlstate"))
+        and _arose_in(error, _BACKENDS)
+    )
+    return UnavailableError() if of_store else otherwise()
+
+
+def _is_one_of(error: Exception, names: set[str]) -> bool:
+    """Whether an error's class, or one that it derives from, has one of these names."""
+    return any(f"{kind.__module__}.{kind.__qualname__}" in names for kind in type(error).__mro__)
+
+
+def _arose_in(error: Exception, modules: tuple[str, ...]) -> bool:
+    """Whether a call that failed led through one of these modules or packages."""
+    names = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return any(f"{name}.".startswith(f"{module}.") for name in names for module in modules)
+
+
+@contextmanager
+def quietly(what: str) -> Generator[None]:
+    """Turn errors of the store into a 503, and the application's own mistakes into a 500.
+
+    Raises:
+        WebError: in place of any error.
+    """
+    try:
+        yield
+    except _UNREACHABLE as error:
+        raise failure(error, what, UnavailableError) from None
+    except Exception as error:  # noqa: BLE001 - whatever it is, it may quote what is private
+        otherwise = UnavailableError if hasattr(error, "sqlstate") else WebError
+        raise failure(error, what, otherwise) from None
