@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BACKENDS = {
     "AgentSessionService": ("database", "sqlalchemy"),
     "DatabaseSession": ("database", "sqlalchemy"),
+    "DatabaseStore": ("database", "sqlalchemy"),
     "DynamoDBSession": ("dynamodb", "aiobotocore"),
     "RedisSession": ("redis", "redis"),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # to import typing for it would cost more than all the rest
 
 if TYPE_CHECKING:
-    from openai_agents_session.database import AgentSessionService, DatabaseSession
+    from openai_agents_session.database import AgentSessionService, DatabaseSession, DatabaseStore
     from openai_agents_session.dynamodb import DynamoDBSession
     from openai_agents_session.redis import RedisSession
     from openai_agents_session.store import open_store
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AgentSessionService",
     "DatabaseSession",
+    "DatabaseStore",
     "DynamoDBSession",
     "RedisSession",
     "__version__",
@@ -29,6 +30,7 @@ __all__ = [
 _BACKENDS = {
     "AgentSessionService": "database",
     "DatabaseSession": "database",
+    "DatabaseStore": "database",
     "DynamoDBSession": "dynamodb",
     "RedisSession": "redis",
     "open_store": "store",

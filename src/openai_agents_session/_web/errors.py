@@ -48,7 +48,6 @@ _OF_STORES = {
     "sqlalchemy.exc.SQLAlchemyError",
 }
 _NOT_FOUND = {"advanced_alchemy.exceptions.NotFoundError"}
-_BAD_CURSORS = {f"{_PACKAGE}.database._listing.CursorError"}
 
 
 class WebError(Exception):
@@ -139,7 +138,7 @@ def failure(error: Exception, what: str, otherwise: type[WebError] = AgentFailed
         return NotFoundError()
     if isinstance(error, SessionExistsError):
         return IdTakenError()
-    if isinstance(error, CursorError) or _is_one_of(error, _BAD_CURSORS):
+    if isinstance(error, CursorError):
         return BadCursorError()
     kind = type(error)
     # What our own checks of arguments say quotes no value.

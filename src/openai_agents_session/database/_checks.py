@@ -8,14 +8,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from openai_agents_session._arguments import MAX_NAME, UNSET, checked_flag, checked_text
+from openai_agents_session._arguments import (
+    MAX_NAME,
+    UNSET,
+    checked_flag,
+    checked_session_id,
+    checked_text,
+)
 from openai_agents_session.database._statements import python_type_of, tables_of
+from openai_agents_session.database.types import MAX_SESSION_ID_BYTES, stored
 
 if TYPE_CHECKING:
     from openai_agents_session.database.mixins import AgentSessionMixin
 
 MAX_ROWS = 2**31 - 1
 """The largest number of rows that may be asked for; no conversation has so many."""
+
+
+def checked_short_id(session_id: str) -> str:
+    """Return a conversation's id, of a length that an index can hold."""
+    if len(stored(checked_session_id(session_id)).encode()) > MAX_SESSION_ID_BYTES:
+        raise ValueError(f"session_id must have {MAX_SESSION_ID_BYTES} bytes at most in UTF-8")
+    return session_id
 
 
 _NAMES = ("session_name", "agent_name")

@@ -15,14 +15,15 @@ from uuid import UUID
 
 from advanced_alchemy.exceptions import NotFoundError
 
+from openai_agents_session._catalog import SessionNotFoundError
 from openai_agents_session._conversation import Found, UnreadableError
 from openai_agents_session.database._checks import MAX_ROWS
 from openai_agents_session.database._driver import is_lost
 from openai_agents_session.database._items import columns_of, record_of
-from openai_agents_session.database._statements import new_ids, statements_of
+from openai_agents_session.database._statements import METADATA, new_ids, statements_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,9 +31,14 @@ if TYPE_CHECKING:
     from openai_agents_session.database._driver import Transaction, Work
     from openai_agents_session.database._items import Columns
     from openai_agents_session.database._statements import Statements
+    from openai_agents_session.database._users import Users
     from openai_agents_session.database.mixins import AgentSessionMixin
 
 _T = TypeVar("_T")
+
+
+class DeletedError(NotFoundError, SessionNotFoundError):
+    """The conversation was deleted since this session saw it, and is not to be recreated."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class DatabaseConversation:
         model: the application's model of a conversation.
         name: whose conversation it is, and which: ``owner`` and ``name`` of the statements.
         metadata: columns of the row, for the write that inserts it.
+        users: makes the user's row with that write; None leaves users to the application.
         recreate: whether a write inserts the row again if this session has seen messages in it
             and it was deleted since.
     """
@@ -65,14 +72,16 @@ class DatabaseConversation:
         work: Work,
         model: type[AgentSessionMixin],
         name: dict[str, Any],
-        metadata: dict[str, str | None],
+        metadata: Mapping[str, Any],
         *,
         recreate: bool,
+        users: Users | None = None,
     ) -> None:
         self._work = work
         self._model = model
         self._name = name
-        self._metadata = metadata
+        self._metadata = {**METADATA, **metadata}
+        self._users = users
         self._recreate = recreate
         self._seen = False
 
@@ -87,7 +96,7 @@ class DatabaseConversation:
         """Add messages to the end, with one statement.
 
         Raises:
-            advanced_alchemy.exceptions.NotFoundError: it was deleted, and is not to be recreated.
+            DeletedError: it was deleted, and is not to be recreated.
         """
         await self._add(records)
 
@@ -95,7 +104,7 @@ class DatabaseConversation:
         """Put messages in the place of the whole conversation, whose row stays.
 
         Raises:
-            advanced_alchemy.exceptions.NotFoundError: it was deleted, and is not to be recreated.
+            DeletedError: it was deleted, and is not to be recreated.
         """
         if records:
             await self._add(records, replaces=True)
@@ -194,7 +203,7 @@ class DatabaseConversation:
         async def unit(transaction: Transaction) -> None:
             row = await self._lock_row(transaction, len(columns), inserts=inserts)
             if row is None:
-                raise NotFoundError("the conversation was deleted meanwhile")
+                raise DeletedError("the conversation was deleted meanwhile")
             if replaces:
                 await self._clear(transaction, row.id)
             await self._insert(transaction, row, columns)
@@ -230,10 +239,14 @@ class DatabaseConversation:
         """
         sql = self._statements(transaction)
         parameters = {**self._name, "now": _now(), "more": more}
-        if inserts:
+        connection, row = transaction.connection, None
+        if self._users or not inserts:
+            row = (await connection.execute(sql.touch, parameters)).first()
+        if row is None and inserts:
+            if self._users:
+                await self._users.add(connection, self._name["owner"])
             parameters.update(self._metadata, key=UUID(int=new_ids(1)[0]))
-        statement = sql.upsert if inserts else sql.touch
-        row = (await transaction.connection.execute(statement, parameters)).first()
+            row = (await connection.execute(sql.upsert, parameters)).first()
         if row is not None:
             transaction.xact_id = row.xact_id
         return row

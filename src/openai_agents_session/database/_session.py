@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from openai_agents_session._arguments import UNSET
 from openai_agents_session._session import BaseSession
-from openai_agents_session.database._checks import checked_metadata, checked_user_id
+from openai_agents_session.database._checks import (
+    checked_metadata,
+    checked_short_id,
+    checked_user_id,
+)
 from openai_agents_session.database._conversation import DatabaseConversation
 from openai_agents_session.database._driver import Work
 from openai_agents_session.database.models import AgentSession
-from openai_agents_session.database.types import MAX_SESSION_ID_BYTES, stored
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -65,9 +68,7 @@ class DatabaseSession(BaseSession):
         session_model: type[AgentSessionMixin] | None = None,
         recreate: bool = True,
     ) -> None:
-        super().__init__(session_id, session_settings)
-        if len(stored(session_id).encode()) > MAX_SESSION_ID_BYTES:
-            raise ValueError(f"session_id must have {MAX_SESSION_ID_BYTES} bytes at most in UTF-8")
+        super().__init__(checked_short_id(session_id), session_settings)
         model = session_model or AgentSession
         self.user_id = checked_user_id(model, user_id)
         metadata = checked_metadata(
@@ -119,3 +120,14 @@ class DatabaseSession(BaseSession):
         if values:
             conversation = cast("DatabaseConversation", self._conversation)
             await self._settled(conversation.change(values))
+
+
+def session_of(
+    conversation: DatabaseConversation, session_id: str, user_id: Any, session_settings: Any
+) -> DatabaseSession:
+    """Return the session of a conversation that a store has made and checked."""
+    session = DatabaseSession.__new__(DatabaseSession)
+    BaseSession.__init__(session, session_id, session_settings)
+    session.user_id = user_id
+    session._conversation = conversation
+    return session

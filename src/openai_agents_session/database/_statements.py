@@ -82,6 +82,16 @@ def _table(mapper: Mapper[Any], *unique: str) -> Table:
     return table
 
 
+METADATA = {
+    "session_name": None,
+    "description": None,
+    "is_active": True,
+    "agent_name": None,
+    "agent_instructions": None,
+}
+"""What a conversation's row says of it, and what it says if nothing else was given."""
+
+
 class Statements:
     """The statements of one pair of tables.
 
@@ -98,7 +108,7 @@ class Statements:
             insert_or, stored, xact_id = sqlite.insert, cast(m.extra_data, LargeBinary), null()
         else:
             insert_or, stored, xact_id = postgresql.insert, cast(m.extra_data, Text), XACT_ID
-        stored = stored.label("stored")
+        stored = self.stored = stored.label("stored")
         mine = (s.user_id == bindparam("owner")) & (s.session_id == bindparam("name"))
         touched = {
             "updated_at": bindparam("now"),
@@ -121,10 +131,7 @@ class Statements:
             "id": bindparam("key"),
             "user_id": bindparam("owner"),
             "session_id": bindparam("name"),
-            "session_name": bindparam("session_name"),
-            "agent_name": bindparam("agent_name"),
-            "agent_instructions": bindparam("agent_instructions"),
-            "is_active": True,
+            **{name: bindparam(name) for name in METADATA},
             "created_at": bindparam("now"),
             "updated_at": bindparam("now"),
             "last_position": bindparam("more"),

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import warnings
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
 from advanced_alchemy.exceptions import NotFoundError
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar
 
 from openai_agents_session._arguments import (
     UNSET,
-    checked_flag,
     checked_number,
     checked_session_id,
     checked_text,
 )
 from openai_agents_session.database._checks import MAX_ROWS, checked_metadata, checked_user_id
-from openai_agents_session.database._driver import XACT_ID, Transaction, Work
+from openai_agents_session.database._deleting import delete_counted, delete_many
+from openai_agents_session.database._driver import Transaction, Work
 from openai_agents_session.database._listing import (
-    case_insensitive,
+    count_of,
     cursor_of,
-    is_after,
+    matching,
     messages_of,
+    named,
+    newest_first,
+    owned,
+    place_after,
 )
 from openai_agents_session.database._session import DatabaseSession
 from openai_agents_session.database._statements import tables_of
@@ -36,8 +41,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from sqlalchemy import ColumnElement, Row, Select
+    from sqlalchemy import Row, Select
     from sqlalchemy.sql.dml import ReturningUpdate
+
+    from openai_agents_session.database._listing import Conditions
 
 ModelT = TypeVar("ModelT", bound=AgentSessionMixin, default=AgentSession)
 
@@ -148,16 +155,11 @@ class AgentSessionService(Generic[ModelT]):
             sqlalchemy.exc.SQLAlchemyError: as SQLAlchemy raises it.
         """
         model = self._model
-        conditions = self._matching(user_id, is_active, search)
-        if after is not None:
-            conditions.append(is_after(model, after))
-        query = (
-            select(model)
-            .where(*conditions)
-            .order_by(model.updated_at.desc(), model.id.desc())
-            .limit(checked_number("limit", limit, most=MAX_ROWS))
-        )
-        return [row[0] for row in await self._rows(query)]
+        chosen = select(model).where(*self._matching(user_id, is_active, search))
+        place = None if after is None else place_after(model, after)
+        limit = checked_number("limit", limit, most=MAX_ROWS)
+        rows = await self._rows(newest_first(chosen, model, place, limit))
+        return [row[0] for row in rows]
 
     @staticmethod
     def cursor(conversation: AgentSessionMixin) -> str:
@@ -217,9 +219,11 @@ class AgentSessionService(Generic[ModelT]):
         """
         limit = checked_number("limit", limit, most=MAX_ROWS)
         before = None if before is None else checked_number("before", before)
-        query = messages_of(self._model, before).where(*self._named(session_id, user_id))
-        query = query.limit(max(limit, 1))  # with none, there would be no row to tell
-        rows = await self._rows(query)
+        m = tables_of(self._model)[1].c
+        columns = m.position, m.role, m.content, m.tool_call_id, m.tool_name, m.created_at
+        mine = self._named(session_id, user_id)
+        # With no row at all, there would be none to tell whether there is the conversation.
+        rows = await self._rows(messages_of(self._model, mine, columns, before, max(limit, 1)))
         if not rows:
             raise _not_found()
         return [row for row in reversed(rows[:limit]) if row.position is not None]
@@ -289,7 +293,9 @@ class AgentSessionService(Generic[ModelT]):
         Raises:
             advanced_alchemy.exceptions.NotFoundError: the user has none of this id.
         """
-        if not await self._delete(self._named(session_id, user_id)):
+        mine = self._named(session_id, user_id)
+        deleted, _ = await self._work.write(partial(delete_counted, self._model, mine))
+        if not deleted:
             raise _not_found()
 
     async def delete_older_than(
@@ -318,10 +324,11 @@ class AgentSessionService(Generic[ModelT]):
             before = datetime.now(timezone.utc) - older_than
         except OverflowError:  # nothing is that old
             return 0
-        conditions = [self._model.updated_at < before]
-        if user_id is not None:
-            conditions.append(self._owned(user_id))
-        return await (self._count(conditions) if dry_run else self._delete(conditions))
+        conditions = [] if user_id is None else owned(self._model, self._user(user_id))
+        conditions.append(tables_of(self._model)[0].c.updated_at < before)
+        if dry_run:
+            return await self._count(conditions)
+        return await self._work.write(partial(delete_many, self._model, conditions))
 
     async def delete_inactive(
         self, older_than: timedelta, *, user_id: UUID | str | Any | None, dry_run: bool = False
@@ -335,25 +342,18 @@ class AgentSessionService(Generic[ModelT]):
         )
         return await self.delete_older_than(older_than, user_id=user_id, dry_run=dry_run)
 
-    def _owned(self, user_id: Any) -> ColumnElement[bool]:
-        return self._model.user_id == checked_user_id(self._model, user_id)
+    def _user(self, user_id: Any) -> Any:
+        return checked_user_id(self._model, user_id)
 
-    def _named(self, session_id: str, user_id: Any) -> list[ColumnElement[bool]]:
-        return [self._owned(user_id), self._model.session_id == checked_session_id(session_id)]
+    def _named(self, session_id: str, user_id: Any) -> Conditions:
+        return named(self._model, self._user(user_id), checked_session_id(session_id))
 
-    def _matching(
-        self, user_id: Any, is_active: bool | None, search: str | None
-    ) -> list[ColumnElement[bool]]:
-        conditions = [self._owned(user_id)]
-        if is_active is not None:
-            conditions.append(self._model.is_active == checked_flag("is_active", is_active))
-        if search := checked_text("search", search):
-            conditions.append(self._model.session_name.regexp_match(case_insensitive(search)))
-        return conditions
+    def _matching(self, user_id: Any, is_active: bool | None, search: str | None) -> Conditions:
+        search = checked_text("search", search)
+        return matching(self._model, self._user(user_id), is_active, search)
 
-    async def _count(self, conditions: list[ColumnElement[bool]]) -> int:
-        query = select(func.count()).select_from(self._model).where(*conditions)
-        return (await self._rows(query))[0][0]
+    async def _count(self, conditions: Conditions) -> int:
+        return (await self._rows(count_of(self._model, conditions)))[0][0]
 
     async def _rows(self, statement: Select[Any] | ReturningUpdate[Any]) -> Sequence[Row[Any]]:
         """Return the rows of a query, or of an update that may safely be run twice."""
@@ -364,28 +364,6 @@ class AgentSessionService(Generic[ModelT]):
             return (await transaction.session.execute(fresh)).all()
 
         return await (self._work.read if statement.is_select else self._work.write)(unit)
-
-    async def _delete(self, conditions: list[ColumnElement[bool]]) -> int:
-        """Delete conversations with their messages, and return how many."""
-        sessions, messages = tables_of(self._model)
-        chosen = select(sessions.c.id).where(*conditions)
-        # Locking the rows first makes PostgreSQL check the conditions again for one that was
-        # written to meanwhile. Locking them in order keeps two deletions from a deadlock.
-        locked = chosen.order_by(sessions.c.id).with_for_update().cte("locked")
-
-        async def unit(transaction: Transaction) -> int:
-            connection = transaction.connection
-            if transaction.dialect.name == "sqlite":  # cascades only with a PRAGMA
-                in_chosen = messages.c.agent_session_id.in_(chosen)
-                await connection.execute(delete(messages).where(in_chosen))
-                return (await connection.execute(delete(sessions).where(*conditions))).rowcount
-            each = delete(sessions).where(sessions.c.id == locked.c.id)
-            deleted = (await connection.execute(each)).rowcount
-            if deleted:
-                transaction.xact_id = await connection.scalar(select(XACT_ID))
-            return deleted
-
-        return await self._work.write(unit)
 
 
 def _only(rows: Sequence[Row[Any]]) -> Any:
