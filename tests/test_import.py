@@ -28,6 +28,7 @@ BACKENDS = {
     "DatabaseStore": ("database", "sqlalchemy"),
     "DynamoDBSession": ("dynamodb", "aiobotocore"),
     "RedisSession": ("redis", "redis"),
+    "RedisStore": ("redis", "redis"),
 }
 """The names of the door: the extra that each needs, and the driver which that installs."""
 

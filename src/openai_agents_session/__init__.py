@@ -11,7 +11,7 @@ TYPE_CHECKING = False  # to import typing for it would cost more than all the re
 if TYPE_CHECKING:
     from openai_agents_session.database import AgentSessionService, DatabaseSession, DatabaseStore
     from openai_agents_session.dynamodb import DynamoDBSession
-    from openai_agents_session.redis import RedisSession
+    from openai_agents_session.redis import RedisSession, RedisStore
     from openai_agents_session.store import open_store
 
     __version__: str
@@ -22,6 +22,7 @@ __all__ = [
     "DatabaseStore",
     "DynamoDBSession",
     "RedisSession",
+    "RedisStore",
     "__version__",
     "open_store",
 ]
@@ -33,6 +34,7 @@ _BACKENDS = {
     "DatabaseStore": "database",
     "DynamoDBSession": "dynamodb",
     "RedisSession": "redis",
+    "RedisStore": "redis",
     "open_store": "store",
 }
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio.client import Pipeline
 
 from openai_agents_session._home import at_end_of_loop, home_of
 
@@ -43,6 +44,21 @@ class ScriptSupport:
 
     refused_until: float = 0.0
     loaded: set[Any] = field(default_factory=set)
+
+
+def checked_client(name: str, client: Client) -> Client:
+    """Return an asynchronous client of redis-py, or say what is wrong with it.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(client, (Redis, RedisCluster)) or isinstance(client, Pipeline):
+        kind = type(client)
+        raise TypeError(
+            f"{name} must be an asynchronous client, redis.asyncio.Redis or "
+            f"redis.asyncio.RedisCluster, not {kind.__module__}.{kind.__qualname__}"
+        )
+    return client
 
 
 class SharedClient:
@@ -88,13 +104,13 @@ class OwnClients:
 
     Args:
         make: makes one; nothing connects before it is used.
-        session_id: whose they are.
+        owner: whose they are, for an error's text.
     """
 
-    def __init__(self, make: Callable[[], Redis], session_id: str) -> None:
+    def __init__(self, make: Callable[[], Client], owner: str) -> None:
         self._make = make
-        self._session_id = session_id
-        self._clients: dict[asyncio.AbstractEventLoop, Redis] = {}
+        self._owner = owner
+        self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
         self._is_closed = False
         self.scripts = ScriptSupport()
 
@@ -113,16 +129,14 @@ class OwnClients:
     def check_open(self) -> None:
         """Raise RuntimeError after ``close``."""
         if self._is_closed:
-            raise RuntimeError(
-                f"session {self._session_id!r} was closed and its client with it; make a new one"
-            )
+            raise RuntimeError(f"{self._owner} was closed and its client with it; make a new one")
 
     async def close(self) -> None:
         """Close the client of this event loop; those of others are closed when these end."""
         self._is_closed = True
         client = self._clients.pop(asyncio.get_running_loop(), None)
         if client is not None:
-            await client.aclose(close_connection_pool=True)
+            await _disconnect(client)
 
 
 def client_maker(url: str, options: dict[str, Any]) -> Callable[[], Redis]:

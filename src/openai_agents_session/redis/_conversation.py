@@ -15,19 +15,15 @@ from __future__ import annotations
 
 import logging
 import time
-from binascii import b2a_base64
-from functools import cache, partial
-from hashlib import sha1
-from importlib.resources import files
-from itertools import count
-from os import urandom
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from redis.crc import key_slot
-from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from openai_agents_session._conversation import Found, UnreadableError
 from openai_agents_session.redis._driver import Operation, answers
+from openai_agents_session.redis._keys import hash_tag, new_token
+from openai_agents_session.redis._scripts import TOKEN_SECONDS, Script, are_refused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -39,30 +35,13 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-TOKEN_SECONDS = 180
-"""How long the server remembers a write: longer than a command can be on its way. One is
-sent for at most 50 seconds (``PATIENCE_SECONDS``), after which its connection is closed, and
-Linux gives up what a closed connection could not deliver after 102 seconds more
-(``tcp_orphan_retries`` in the kernel's ip-sysctl)."""
-
 SCRIPTS_AGAIN_SECONDS = 60.0
 """How long scripts are left alone that the server has refused."""
 
 _logger = logging.getLogger("openai_agents_session")
 
-
-class _Script:
-    """A file of ``lua/``, and the digest by which a server that has run it knows it."""
-
-    def __init__(self, name: str) -> None:
-        text = (files(__package__ or "") / "lua" / f"{name}.lua").read_text()
-        lines = (line.partition("--")[0].strip() for line in text.splitlines())
-        self.text = "\n".join(filter(None, lines)).encode()  # comments need not travel
-        self.digest = sha1(self.text).hexdigest()  # noqa: S324 - the digest that EVALSHA takes
-
-
-_APPEND, _POP, _REPLACE = _Script("append"), _Script("pop"), _Script("replace")
-_RESTORE, _SWAP = _Script("restore"), _Script("swap")
+APPEND, POP, REPLACE = Script("append"), Script("pop"), Script("replace")
+RESTORE, SWAP = Script("restore"), Script("swap")
 
 
 class RedisConversation:
@@ -76,26 +55,26 @@ class RedisConversation:
 
     resends = True
 
-    def __init__(self, clients: Clients, key: str, ttl: int | None) -> None:
+    def __init__(self, clients: Clients, key: bytes, ttl: int | None) -> None:
         self._clients = clients
-        self._key = key.encode()
-        self._token_stem = b"{" + _hash_tag(self._key) + b"}~"
+        self.key = key
+        self._token_stem = b"{" + hash_tag(key) + b"}~"
         self._seconds = (b"%d" % TOKEN_SECONDS, b"%d" % (ttl or 0))
-        self._expiry: list[Command] = [] if ttl is None else [("EXPIRE", self._key, ttl)]
+        self._expiry: list[Command] = [] if ttl is None else [("EXPIRE", self.key, ttl)]
 
     async def read(self, newest: int | None) -> Found:
         """Return the newest records, in one ``LRANGE``."""
         start = 0 if newest is None else -newest
-        return Found(await Operation(self._clients).send("LRANGE", self._key, start, -1))
+        return Found(await Operation(self._clients).send("LRANGE", self.key, start, -1))
 
     async def append(self, records: Sequence[bytes]) -> None:
         """Add records to the end."""
-        await self._write(_APPEND, *records, unscripted=self._push(records))
+        await self._write(APPEND, *records, unscripted=self._push(records))
 
     async def pop(self, parse: Callable[[bytes | str], _T | None]) -> _T | None:
         """Remove the newest record; the script takes it if it looks like a JSON object."""
-        token = self._new_token()
-        record = await self._write(_POP, token=token, unscripted=self._leave)
+        token = self._new_pop_token()
+        record = await self._write(POP, token=token, unscripted=self._leave)
         if record is None:
             return None
         if record == 0:  # it is still there: only the client can tell whether it can be read
@@ -103,7 +82,7 @@ class RedisConversation:
         item = parse(record)
         if item is None:
             # Should the process end before, what is lost is a record that nobody can read.
-            await self._write(_RESTORE, record, token=token, unscripted=self._push([record]))
+            await self._write(RESTORE, record, token=token, unscripted=self._push([record]))
             raise UnreadableError
         return item
 
@@ -115,7 +94,7 @@ class RedisConversation:
     async def replace(self, records: Sequence[bytes]) -> None:
         """Put records in the place of all."""
         unscripted = self._transaction(*self._replacement(records))
-        await self._write(_REPLACE, *records, unscripted=unscripted)
+        await self._write(REPLACE, *records, unscripted=unscripted)
 
     async def swap(
         self, found: Found, start: int, records: Sequence[bytes], *, drop: int = 0
@@ -125,7 +104,7 @@ class RedisConversation:
         newest: Any = found.records[start:]
         arguments = (len(oldest), len(newest), *oldest, *newest, *records)
         unscripted = partial(self._swap, oldest, newest, records)
-        return await self._write(_SWAP, *arguments, unscripted=unscripted) == 1
+        return await self._write(SWAP, *arguments, unscripted=unscripted) == 1
 
     async def clear(self) -> None:
         """Delete the list."""
@@ -133,13 +112,13 @@ class RedisConversation:
 
     async def ping(self) -> bool:
         """Return whether the server that holds the list answers."""
-        return await answers(self._clients, "EXISTS", self._key)
+        return await answers(self._clients, "EXISTS", self.key)
 
     # -------------------------------------------------------------------- with scripts
 
     async def _write(
         self,
-        script: _Script,
+        script: Script,
         *arguments: int | bytes,
         unscripted: _Unscripted,
         token: bytes = b"",
@@ -148,19 +127,13 @@ class RedisConversation:
         operation, scripts = Operation(self._clients), self._clients.scripts
         if time.monotonic() < scripts.refused_until:
             return await unscripted(operation)
-        operands = (2, self._key, token or self._new_token(), *self._seconds, *arguments)
+        keys = (self.key, token or self._new_token())
         try:
-            if script in scripts.loaded:
-                try:
-                    return await operation.send("EVALSHA", script.digest, *operands)
-                except NoScriptError:
-                    pass  # it was restarted, or this is another node of the cluster
-            answer = await operation.send("EVAL", script.text, *operands)
+            answer = await script.run(operation, scripts, keys, *self._seconds, *arguments)
         except ResponseError as exc:
-            if not _scripts_refused(exc):
+            if not are_refused(exc):
                 raise
         else:
-            scripts.loaded.add(script)
             scripts.refused_until = 0.0
             return answer
         if not scripts.refused_until:
@@ -172,26 +145,30 @@ class RedisConversation:
         return await unscripted(operation)
 
     def _new_token(self) -> bytes:
-        return self._token_stem + b2a_base64(urandom(15), newline=False)
+        return self._token_stem + new_token()
+
+    def _new_pop_token(self) -> bytes:
+        """Return a token that will hold the record."""
+        return self._new_token()
 
     # ----------------------------------------------------------------- without scripts
 
     def _transaction(self, *commands: Command) -> _Unscripted:
         """Write whatever there is; ``LLEN`` refuses a key of another type before that."""
-        length, alone = ("LLEN", self._key), len(commands) == 1
+        length, alone = ("LLEN", self.key), len(commands) == 1
         return lambda operation: operation.transact(
-            self._key, length, lambda _: commands, alone=alone
+            self.key, length, lambda _: commands, alone=alone
         )
 
     def _push(self, records: Sequence[bytes]) -> _Unscripted:
-        return self._transaction(("RPUSH", self._key, *records), *self._expiry)
+        return self._transaction(("RPUSH", self.key, *records), *self._expiry)
 
     def _replacement(self, records: Sequence[bytes]) -> list[Command]:
         if not records:
-            return [("LTRIM", self._key, 1, 0)]
+            return [("LTRIM", self.key, 1, 0)]
         # Trimming, not deleting, keeps an expiry that something else has set.
-        trim = ("LTRIM", self._key, -len(records), -1)
-        return [("RPUSH", self._key, *records), trim, *self._expiry]
+        trim = ("LTRIM", self.key, -len(records), -1)
+        return [("RPUSH", self.key, *records), trim, *self._expiry]
 
     async def _leave(self, _: Operation) -> int:
         """Answer as ``pop.lua`` does where only the client can tell."""
@@ -210,44 +187,17 @@ class RedisConversation:
                 return None
             if end == len(oldest):
                 return self._replacement(records)
-            pushing = [("RPUSH", self._key, *records)] if records else []
-            return [("LTRIM", self._key, len(oldest), end - 1), *pushing, *self._expiry]
+            pushing = [("RPUSH", self.key, *records)] if records else []
+            return [("LTRIM", self.key, len(oldest), end - 1), *pushing, *self._expiry]
 
-        everything = ("LRANGE", self._key, 0, -1)
+        everything = ("LRANGE", self.key, 0, -1)
         try:
-            return await operation.transact(self._key, everything, plan) is not None
+            return await operation.transact(self.key, everything, plan) is not None
         except OutOfMemoryError:
             if oldest or [*records] != [*newest[1:]]:
                 raise
         # A full server takes no transaction, not even one that removes a record.
-        removed = await self._transaction(("LREM", self._key, -1, newest[0]))(operation)
+        removed = await self._transaction(("LREM", self.key, -1, newest[0]))(operation)
         for expiry in self._expiry if removed == [1] else ():
             await self._transaction(expiry)(operation)
         return removed == [1]
-
-
-def _scripts_refused(error: ResponseError) -> bool:
-    """Whether the server has no EVAL, or an ACL forbids it; the keys are another matter."""
-    text = str(error).lower()
-    unknown = "unknown command" in text and "eval" in text
-    return unknown or ("no permissions to run" in text and "'eval" in text)
-
-
-def _hash_tag(key: bytes) -> bytes:
-    """Return what between braces sends another key to this key's slot.
-
-    The rule is of the Redis Cluster specification: what stands between the first ``{``
-    and the next ``}`` is hashed alone, if there is anything.
-    """
-    tag, closing, _ = key.partition(b"{")[2].partition(b"}")
-    if closing and tag:
-        return tag
-    if b"}" not in key:
-        return key
-    return _tag_of_slot(key_slot(key))
-
-
-@cache
-def _tag_of_slot(slot: int) -> bytes:
-    numbers = (b"%d" % number for number in count())
-    return next(number for number in numbers if key_slot(number) == slot)

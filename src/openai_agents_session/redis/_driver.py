@@ -100,6 +100,11 @@ async def _noticing_closed(attempt: Awaitable[_T]) -> _T:
         raise ConnectionError("the connection was closed while it was used") from exc
 
 
+def undecoded(client: Client, *command: Any, **options: Any) -> Awaitable[Any]:
+    """Send a command; texts in its reply stay bytes."""
+    return client.execute_command(*command, **options, **_UNDECODED)
+
+
 async def answers(clients: Clients, *command: Any) -> bool:
     """Return whether the server answers a command that changes nothing; without patience.
 
@@ -109,7 +114,7 @@ async def answers(clients: Clients, *command: Any) -> bool:
 
     async def failure() -> Exception | None:
         try:
-            await _noticing_closed(clients.current().execute_command(*command, **_UNDECODED))
+            await _noticing_closed(undecoded(clients.current(), *command))
         except (ConnectionError, TimeoutError) as exc:
             if isinstance(exc, _LOGIN):
                 raise
@@ -144,11 +149,31 @@ class Operation:
         Args:
             command: a read, or a write that does nothing when it comes again.
         """
+        return await self.attempt(lambda client: undecoded(client, *command))
 
-        def attempt(client: Client) -> Awaitable[Any]:
-            return client.execute_command(*command, **_UNDECODED)
+    async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Send reads at once, as ``send`` does, in a cluster to all its nodes.
 
-        async def attempts() -> Any:
+        Returns:
+            Their replies; an error that is the answer to one stands among them.
+        """
+
+        async def attempt(client: Client) -> list[Any]:
+            async with client.pipeline(transaction=False) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command, **_UNDECODED)
+                return await pipeline.execute(raise_on_error=False)
+
+        return await self.attempt(attempt)
+
+    async def attempt(self, attempt: Callable[[Client], Awaitable[_T]]) -> _T:
+        """Make an attempt, and again as ``send`` does.
+
+        Args:
+            attempt: sends what does nothing when it comes again.
+        """
+
+        async def attempts() -> _T:
             try:
                 return await self._attempts(attempt)
             except asyncio.CancelledError:
@@ -203,7 +228,7 @@ class Operation:
                     raise
                 is_sent = False
                 # This makes redis-py look where the slot is now.
-                await client.execute_command(*read, **_UNDECODED)
+                await undecoded(client, *read)
                 raise TryAgainError from None
             if commands is None:
                 return None

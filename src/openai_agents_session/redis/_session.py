@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.client import Pipeline
-
 from openai_agents_session._arguments import checked_ttl
 from openai_agents_session._session import BaseSession
-from openai_agents_session.redis._clients import OwnClients, SharedClient, client_maker
+from openai_agents_session.redis._clients import (
+    OwnClients,
+    SharedClient,
+    checked_client,
+    client_maker,
+)
 from openai_agents_session.redis._conversation import RedisConversation
+from openai_agents_session.redis._keys import DEFAULT_KEY_PREFIX, checked_key_prefix, list_key
 
 if TYPE_CHECKING:
     from agents import SessionSettings
+    from redis.asyncio import Redis, RedisCluster
     from typing_extensions import Self
 
     from openai_agents_session.redis._clients import Clients
-
-DEFAULT_KEY_PREFIX = "openai_agents_session"
 
 
 class RedisSession(BaseSession):
@@ -38,12 +40,16 @@ class RedisSession(BaseSession):
     Attributes:
         key: the conversation's key in Redis. ``await client.ttl(session.key)`` returns how
             long it still lives.
+        user_id: whose conversation it is, for a session of ``RedisStore.user``; else None.
 
     Raises:
         TypeError: the client is not an asynchronous redis-py client, or another argument
             has the wrong type.
         ValueError: the id or the prefix is empty, or ``ttl`` is not positive.
     """
+
+    user_id: str | None = None
+    _owns_clients = False
 
     def __init__(
         self,
@@ -55,25 +61,30 @@ class RedisSession(BaseSession):
         session_settings: SessionSettings | dict[str, Any] | None = None,
     ) -> None:
         super().__init__(session_id, session_settings)
-        if not isinstance(redis_client, (Redis, RedisCluster)) or isinstance(
-            redis_client, Pipeline
-        ):
-            kind = type(redis_client)
-            raise TypeError(
-                "redis_client must be an asynchronous client, redis.asyncio.Redis or "
-                f"redis.asyncio.RedisCluster, not {kind.__module__}.{kind.__qualname__}"
-            )
-        if not isinstance(key_prefix, str):
-            raise TypeError(f"key_prefix must be a str, not {type(key_prefix).__name__}")
-        if not key_prefix:
-            raise ValueError("key_prefix must not be empty")
-        self.key = f"{key_prefix}:{session_id}"
-        self._ttl = checked_ttl("ttl", ttl)
-        self._use(SharedClient(redis_client))
+        clients = SharedClient(checked_client("redis_client", redis_client))
+        key = list_key(checked_key_prefix(key_prefix), session_id)
+        self._use(clients, RedisConversation(clients, key, checked_ttl("ttl", ttl)))
 
-    def _use(self, clients: Clients) -> None:
+    def _use(self, clients: Clients, conversation: RedisConversation) -> None:
+        self.key = conversation.key.decode()
         self._clients = clients
-        self._conversation = RedisConversation(clients, self.key, self._ttl)
+        self._conversation = conversation
+
+    @classmethod
+    def _of_store(
+        cls,
+        session_id: str,
+        user_id: str | None,
+        clients: Clients,
+        conversation: RedisConversation,
+        session_settings: SessionSettings | dict[str, Any] | None,
+    ) -> Self:
+        """Make a session of a store, whose clients ``close`` leaves open."""
+        session = cls.__new__(cls)
+        BaseSession.__init__(session, session_id, session_settings)
+        session.user_id = user_id
+        session._use(clients, conversation)
+        return session
 
     @classmethod
     def from_url(
@@ -111,7 +122,9 @@ class RedisSession(BaseSession):
         """
         make = client_maker(url, client_options)
         session = cls(session_id, make(), key_prefix, ttl, session_settings=session_settings)
-        session._use(OwnClients(make, session_id))
+        clients = OwnClients(make, f"session {session_id!r}")
+        session._use(clients, RedisConversation(clients, session.key.encode(), ttl))
+        session._owns_clients = True
         return session
 
     async def close(self) -> None:
@@ -119,7 +132,8 @@ class RedisSession(BaseSession):
 
         A client that was passed in stays open, and the session can be used again.
         """
-        await self._clients.close()
+        if self._owns_clients:
+            await self._clients.close()
 
     def _check_open(self) -> None:
         self._clients.check_open()

@@ -1,0 +1,227 @@
+"""All conversations in one Redis: a user's by their index, everybody's by ``SCAN``.
+
+Each operation on a user's conversations is one script, ``erase`` one for each batch. A script
+that changes something leaves a token with its answer, as ``_conversation`` says. A token that
+holds what is the user's, a popped record or a name, lies among the user's keys, where ``erase``
+finds it; every other one names nobody, and outlives ``erase``: a write that arrives late, again,
+does not bring back what was erased.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from openai_agents_session._arguments import checked_id, checked_session_id
+from openai_agents_session._catalog import CursorError, Erased
+from openai_agents_session.redis._conversation import RedisConversation
+from openai_agents_session.redis._driver import Operation, answers
+from openai_agents_session.redis._info import described, fields_of
+from openai_agents_session.redis._keys import UserKeys, list_key
+from openai_agents_session.redis._scan import keys_of_user, scan
+from openai_agents_session.redis._scripts import TOKEN_SECONDS, Script
+from openai_agents_session.redis._session import RedisSession
+from openai_agents_session.redis._user_conversation import UserConversation, run_for_user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from openai_agents_session._catalog import ConversationInfo, Cursor, Forked, Found
+    from openai_agents_session.redis._clients import Clients
+
+_GET = Script("describe", b"return describe(KEYS[1], KEYS[2])")
+_RECORDS = Script("records")
+_PAGE = Script("describe", "page")
+_UPDATE = Script("clock", "describe", "index", "update")
+_DELETE, _FORK = Script("index", "delete"), Script("clock", "index", "fork")
+_ERASE = Script("erase")
+
+_EXAMINED = 10_000
+"""How many entries of the index one page looks at, some milliseconds for the server."""
+
+_ERASED_AT_ONCE = 500
+
+_MAX_TIME = 2**53
+"""The largest score that an index orders exactly, in microseconds: in the year 2255."""
+
+
+class RedisCatalog:
+    """All conversations under one key prefix.
+
+    Args:
+        clients: give the client to send with.
+        key_prefix: how all keys begin.
+        ttl: seconds that a conversation lives after a write; None leaves its expiry alone.
+        session_settings: of the sessions that are given none.
+    """
+
+    resends = True
+
+    def __init__(
+        self, clients: Clients, key_prefix: str, ttl: int | None, session_settings: Any
+    ) -> None:
+        self._clients = clients
+        self._key_prefix = key_prefix
+        self._ttl = ttl
+        self._seconds = (TOKEN_SECONDS, ttl or 0)
+        self._session_settings = session_settings
+
+    def checked_user(self, user_id: Any) -> str:
+        """Return a user's id, which may be any text that is not empty."""
+        return checked_id("user_id", user_id)
+
+    def session(
+        self,
+        user: Any,
+        session_id: str,
+        about: Mapping[str, Any],
+        *,
+        recreate: bool,
+        session_settings: Any,
+    ) -> RedisSession:
+        """Return the session of a conversation, without a request."""
+        checked_session_id(session_id)
+        conversation: RedisConversation
+        if user is None:
+            key = list_key(self._key_prefix, session_id)
+            conversation = RedisConversation(self._clients, key, self._ttl)
+        else:
+            conversation = UserConversation(
+                self._clients, self._keys(user), session_id, self._ttl, about, recreate=recreate
+            )
+        settings = self._session_settings if session_settings is None else session_settings
+        return RedisSession._of_store(session_id, user, self._clients, conversation, settings)
+
+    async def page(
+        self,
+        user: Any,
+        limit: int,
+        cursor: Cursor | None,
+        *,
+        active: bool | None,
+        search: str | None,
+    ) -> Found:
+        """Return a user's conversations, the last written to first, in one script."""
+        if search:
+            raise NotImplementedError(
+                "Redis cannot search; list the user's conversations and compare their names"
+            )
+        place = () if cursor is None else _checked_place(cursor)
+        kind = b"" if active is None else b"%d" % active
+        answer = await self._run(_PAGE, (self._keys(user).index,), limit, _EXAMINED, kind, *place)
+        found = [info for one, said in answer[0] if (info := described(user, one.decode(), said))]
+        if len(answer) == 1:
+            return found, None
+        score, session_id = answer[1]
+        return found, [int(float(score)), session_id.decode()]
+
+    async def count(self, user: Any, *, active: bool | None, search: str | None) -> None:
+        """Return None: the index also counts what has expired since it was last read."""
+
+    async def get(self, user: Any, session_id: str) -> ConversationInfo | None:
+        """Return a conversation, in one script."""
+        keys = self._keys(user)
+        said = await self._run(_GET, (keys.list(session_id), keys.about(session_id)))
+        return described(user, session_id, said)
+
+    async def update(
+        self, user: Any, session_id: str, changes: Mapping[str, Any]
+    ) -> ConversationInfo | None:
+        """Set some of ``ABOUT``, let the time to live begin anew, and return the conversation."""
+        keys = self._keys(user)
+        fields = fields_of(changes)
+        removed = [name.encode() for name in changes if name.encode() not in fields[::2]]
+        said = await self._run(
+            _UPDATE,
+            self._keys_of_write(keys, session_id, keys.new_private_token()),
+            *self._seconds,
+            len(fields) // 2,
+            *fields,
+            *removed,
+        )
+        return described(user, session_id, said)
+
+    async def delete(self, user: Any, session_id: str) -> bool:
+        """Delete a conversation, and return whether there was one."""
+        keys = self._keys(user)
+        operands = self._keys_of_write(keys, session_id, keys.new_token())
+        return bool(await self._run(_DELETE, operands, *self._seconds))
+
+    async def fork(self, user: Any, session_id: str, new_id: str, items: int | None) -> Forked:
+        """Begin a conversation with what another one has: the server copies it."""
+        keys = self._keys(user)
+        operands = self._keys_of_write(keys, session_id, keys.new_token())
+        new = (keys.list(new_id), keys.about(new_id))
+        records = -1 if items is None else items
+        forked = await self._run(_FORK, (*operands, *new), *self._seconds, records)
+        return cast("Forked", forked.decode())
+
+    async def erase(self, user: Any) -> Erased:
+        """Delete what the index lists, and then what it may have lost."""
+        keys = self._keys(user)
+        deleted = [0, 0]
+
+        async def erase_some(most: int, ids: Iterable[bytes] = ()) -> int:
+            operands = (keys.index, keys.new_token())
+            answer = await self._run(_ERASE, operands, TOKEN_SECONDS, most, *ids)
+            dealt_with, *counts = map(int, answer.split())
+            deleted[:] = map(sum, zip(deleted, counts, strict=True))
+            return dealt_with
+
+        while await erase_some(_ERASED_AT_ONCE):
+            pass
+        async for found in keys_of_user(self._clients, keys):
+            ids = [*{session_id for key in found if (session_id := keys.id_of(key))}]
+            for first in range(0, len(ids), _ERASED_AT_ONCE):
+                await erase_some(0, ids[first : first + _ERASED_AT_ONCE])
+            if rest := [key for key in found if not keys.id_of(key)]:
+                await Operation(self._clients).send("UNLINK", *rest)
+        return Erased(user, *deleted)
+
+    async def records(
+        self, user: Any, session_id: str, newest: int, before: int | None
+    ) -> Sequence[tuple[int, bytes | str, datetime | None]] | None:
+        """Return the newest records with their places in the list, in one script."""
+        keys = self._keys(user)
+        operands = (keys.list(session_id), keys.about(session_id))
+        answer = await self._run(_RECORDS, operands, newest, -1 if before is None else before)
+        if answer is None:
+            return None
+        first, *records = answer
+        return [(first + at, record, None) for at, record in enumerate(records)]
+
+    async def scan(self, limit: int, cursor: Cursor | None) -> Found:
+        """Return conversations of a part of the keys."""
+        return await scan(self._clients, self._key_prefix, limit, cursor)
+
+    async def ping(self) -> bool:
+        """Return whether the server answers."""
+        return await answers(self._clients, "EXISTS", list_key(self._key_prefix, ""))
+
+    async def setup(self) -> None:
+        """Make nothing: Redis needs nothing."""
+
+    def _keys(self, user: str) -> UserKeys:
+        return UserKeys(self._key_prefix, user)
+
+    def _keys_of_write(self, keys: UserKeys, session_id: str, token: bytes) -> tuple[bytes, ...]:
+        return (keys.list(session_id), token, keys.about(session_id), keys.index)
+
+    async def _run(self, script: Script, keys: tuple[bytes, ...], *arguments: int | bytes) -> Any:
+        return await run_for_user(script, Operation(self._clients), self._clients, keys, *arguments)
+
+
+def _checked_place(cursor: Cursor) -> tuple[int, bytes]:
+    """Return the time and the session id in a cursor.
+
+    Raises:
+        CursorError: it has others.
+    """
+    if [type(value) for value in cursor] == [int, str]:
+        score, session_id = cursor
+        try:
+            if 0 <= score <= _MAX_TIME:
+                return score, session_id.encode()
+        except UnicodeEncodeError:
+            pass
+    raise CursorError("cursor must be the cursor of a page of this list, or None")

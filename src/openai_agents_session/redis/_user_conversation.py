@@ -1,0 +1,145 @@
+"""One conversation of a user's in Redis: the writes of ``_conversation``, and the index.
+
+Each script of ``_conversation`` becomes a function in ``lua/user.lua``, which changes what the
+conversation is listed by in the same step. Without scripts that could not be done exactly once,
+so there is no other way: the server's error is raised.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from openai_agents_session._catalog import SessionNotFoundError
+from openai_agents_session._errors import add_note
+from openai_agents_session.redis._conversation import (
+    APPEND,
+    POP,
+    REPLACE,
+    RESTORE,
+    SWAP,
+    RedisConversation,
+)
+from openai_agents_session.redis._driver import Operation
+from openai_agents_session.redis._info import fields_of
+from openai_agents_session.redis._scripts import Script, are_refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from openai_agents_session._conversation import Found
+    from openai_agents_session.redis._clients import Clients
+    from openai_agents_session.redis._keys import UserKeys
+
+_GONE = -1
+
+
+def _for_user(script: Script) -> Script:
+    as_function = b"local function write()\n%b\nend" % script.text
+    return Script("clock", "index", as_function, "user")
+
+
+_FOR_USERS = {script: _for_user(script) for script in (APPEND, POP, REPLACE, RESTORE, SWAP)}
+
+
+class UserConversation(RedisConversation):
+    """One conversation of a user's.
+
+    Args:
+        clients: give the client to send with.
+        keys: the user's keys.
+        session_id: names the conversation.
+        ttl: seconds that the conversation lives after a write; None leaves its expiry alone.
+        about: what is said about it if it begins.
+        recreate: whether a write begins it again after it has ended.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        keys: UserKeys,
+        session_id: str,
+        ttl: int | None,
+        about: Mapping[str, Any],
+        *,
+        recreate: bool,
+    ) -> None:
+        super().__init__(clients, keys.list(session_id), ttl)
+        self._keys = keys
+        self._session_id = session_id
+        self._said = fields_of(about)
+        self._recreate = recreate
+        self._has_seen_items = False
+
+    async def read(self, newest: int | None) -> Found:
+        """Return the newest records, in one ``LRANGE``."""
+        found = await super().read(newest)
+        self._has_seen_items = self._has_seen_items or bool(found.records)
+        return found
+
+    async def _write(
+        self,
+        script: Script,
+        *arguments: int | bytes,
+        unscripted: Any,  # noqa: ARG002 - it would leave the index behind
+        token: bytes = b"",
+    ) -> Any:
+        """Run a script together with what it changes in the index.
+
+        Raises:
+            SessionNotFoundError: the conversation has ended, and must not begin again.
+        """
+        begins = script is APPEND or (script is REPLACE and bool(arguments))
+        must_be_there = begins and self._has_seen_items and not self._recreate
+        said = self._said if begins else ()
+        keys = (
+            self.key,
+            token or self._new_token(),
+            self._keys.about(self._session_id),
+            self._keys.index,
+        )
+        answer = await run_for_user(
+            _FOR_USERS[script],
+            Operation(self._clients),
+            self._clients,
+            keys,
+            *self._seconds,
+            *arguments,
+            *said,
+            len(said),
+            int(begins),
+            int(must_be_there),
+        )
+        if must_be_there and answer == _GONE:
+            raise SessionNotFoundError(
+                f"the conversation {self._session_id!r} has ended since this session saw it"
+            )
+        self._has_seen_items = self._has_seen_items or begins
+        return answer
+
+    def _new_token(self) -> bytes:
+        return self._keys.new_token()
+
+    def _new_pop_token(self) -> bytes:
+        return self._keys.new_private_token()
+
+
+async def run_for_user(
+    script: Script,
+    operation: Operation,
+    clients: Clients,
+    keys: tuple[bytes, ...],
+    *arguments: int | bytes,
+) -> Any:
+    """Run a script that a user's conversation cannot do without.
+
+    Raises:
+        redis.exceptions.ResponseError: the server refuses it.
+    """
+    try:
+        return await script.run(operation, clients.scripts, keys, *arguments)
+    except ResponseError as exc:
+        if are_refused(exc):
+            add_note(exc, "A user's conversations need a server that runs scripts (EVAL, EVALSHA).")
+        raise
