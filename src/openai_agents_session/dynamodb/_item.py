@@ -8,10 +8,11 @@ its own. If that leaves a doubt, it raises an error; it never guesses.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from openai_agents_session._pauses import Pauses
 from openai_agents_session.dynamodb._driver import ConditionFailedError
+from openai_agents_session.dynamodb._owner import id_of
 from openai_agents_session.dynamodb._pages import Pages
 from openai_agents_session.dynamodb._state import Attribute, ItemState, PageRef, Token
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from openai_agents_session.dynamodb._driver import Table
 
+
+ANYBODY: Literal[False] = False
 
 PATIENCE_SECONDS = 600.0
 """How long one operation goes on against other writers at most."""
@@ -45,7 +48,8 @@ class Item:
 
     Args:
         table: where it is.
-        session_id: its key.
+        key: its key.
+        user: whose it is; None for one without a user, ANYBODY where that does not matter.
 
     Attributes:
         pages: the pages beside it.
@@ -54,12 +58,13 @@ class Item:
             is checked by DynamoDB.
     """
 
-    def __init__(self, table: Table, session_id: str) -> None:
-        self.pages = Pages(table, session_id)
+    def __init__(self, table: Table, key: str, user: str | Literal[False] | None = None) -> None:
+        self.pages = Pages(table, key, user or None)
         self.last_seen: ItemState | None = None
         self._table = table
-        self._session_id = session_id
-        self._key = {"session_id": {"S": session_id}}
+        self._user = user
+        self._session_id = id_of(user or None, key)
+        self._key = {"session_id": {"S": key}}
 
     async def read(self) -> ItemState:
         """Return what the item says now."""
@@ -189,5 +194,11 @@ class Item:
             raise ValueError(
                 f"session_id {self._session_id!r} is the key of another session's page"
             )
-        self.last_seen = ItemState.parse(attributes)
-        return self.last_seen
+        state = ItemState.parse(attributes)
+        if state.exists and self._user is not ANYBODY and state.user != self._user:
+            raise ValueError(
+                f"session_id {self._session_id!r} leads to another user's conversation, or to one "
+                "without a user; open it with the store's user() or session(), as it began"
+            )
+        self.last_seen = state
+        return state

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from openai_agents_session.dynamodb._driver import ConditionFailedError, Table
-from openai_agents_session.dynamodb._item import Item
+from openai_agents_session.dynamodb._item import ANYBODY, Item
 from openai_agents_session.dynamodb._state import NAME_LENGTH, PageRef, getrandbits, timestamp
 from openai_agents_session.dynamodb._updates import conditional, number
 
@@ -64,7 +64,7 @@ async def remove_orphaned_pages(
             names = found.setdefault(item["page_of"]["S"], set())
             names.add(item["session_id"]["S"][-NAME_LENGTH:])
         for session_id, names in found.items():
-            session = Item(table, session_id)
+            session = Item(table, session_id, ANYBODY)
             orphans = names - await _named(session)
             if orphans and not dry_run:
                 await _stop_writers(table, session_id)

@@ -17,6 +17,7 @@ from openai_agents_session.dynamodb._driver import FAILED, ConditionFailedError
 from openai_agents_session.dynamodb._packing import Page
 from openai_agents_session.dynamodb._state import (
     NAME_LENGTH,
+    NEVER,
     Attribute,
     PageRef,
     references_of,
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 
     from openai_agents_session.dynamodb._driver import Table
 
-MAX_KEY_BYTES = 2048
-"""Of a partition key (AWS documentation, "Quotas in Amazon DynamoDB")."""
-
-MAX_ID_BYTES = MAX_KEY_BYTES - 1 - NAME_LENGTH
-"""Of a session's id, so that the keys of its pages fit as well."""
-
 BODY_BYTES = 1_000_000
 """Of the pages in one request. aiohttp holds the event loop while it sends a body of more
 than 1 MiB, and warns of it (``aiohttp/payload.py``)."""
@@ -45,11 +40,20 @@ _WRITTEN_AT_ONCE = 25  # BatchWriteItem (AWS API reference)
 
 
 class Pages:
-    """The pages of one session."""
+    """The pages of one session.
 
-    def __init__(self, table: Table, session_id: str) -> None:
+    Args:
+        table: where they are.
+        session_id: the key of the session's item.
+        user: whose they are; they then say so, and ``erase`` finds them by the index.
+    """
+
+    def __init__(self, table: Table, session_id: str, user: str | None = None) -> None:
         self._table = table
         self._session_id = session_id
+        self._owner: dict[str, Attribute] = {}
+        if user is not None:
+            self._owner = {"user": {"S": user}, "updated_at": {"S": NEVER}}
 
     async def put(self, pages: Sequence[tuple[PageRef, Page]], until: float | None) -> None:
         """Store pages, to expire at an epoch second or never."""
@@ -60,6 +64,7 @@ class Pages:
                 **self._key(ref),
                 "page_of": {"S": self._session_id},
                 "created_at": {"S": created_at},
+                **self._owner,
             }
             if page.refs:
                 item["pages"] = references_value(page.refs)

@@ -8,12 +8,13 @@ from openai_agents_session._arguments import checked_ttl
 from openai_agents_session._session import BaseSession
 from openai_agents_session.dynamodb._conversation import DynamoDBConversation
 from openai_agents_session.dynamodb._driver import Table
+from openai_agents_session.dynamodb._owner import key_of
 from openai_agents_session.dynamodb._packing import Room
-from openai_agents_session.dynamodb._pages import MAX_ID_BYTES
 
 if TYPE_CHECKING:
     from agents import SessionSettings
     from aiobotocore.client import AioBaseClient
+    from typing_extensions import Self
 
 MIN_PAGE_BYTES = 4 * 1024
 
@@ -52,7 +53,12 @@ class DynamoDBSession(BaseSession):
             argument has the wrong type.
         ValueError: the id or the table's name is empty, the id is too long, ``ttl_seconds``
             is not positive, or ``page_bytes`` is out of its range.
+
+    Attributes:
+        user_id: whose conversation it is; None for one without a user.
     """
+
+    user_id: str | None = None
 
     def __init__(
         self,
@@ -65,20 +71,39 @@ class DynamoDBSession(BaseSession):
         session_settings: SessionSettings | dict[str, Any] | None = None,
     ) -> None:
         super().__init__(session_id, session_settings)
-        if len(session_id.encode()) > MAX_ID_BYTES:
-            raise ValueError(
-                f"session_id must have at most {MAX_ID_BYTES} bytes in UTF-8, so that the keys of "
-                f"its pages fit into DynamoDB's 2048; it has {len(session_id.encode())}"
-            )
+        key = key_of(None, session_id)
         self._conversation = DynamoDBConversation(
             Table(dynamodb_client, table_name),
-            session_id,
+            key,
             checked_ttl("ttl_seconds", ttl_seconds),
-            Room.of(None if page_bytes is None else _checked_page_bytes(page_bytes)),
+            checked_room(page_bytes),
         )
 
+    @classmethod
+    def _of_store(
+        cls,
+        session_id: str,
+        user_id: str | None,
+        conversation: DynamoDBConversation,
+        session_settings: SessionSettings | dict[str, Any] | None,
+    ) -> Self:
+        """Return the session of a store's conversation."""
+        session = cls.__new__(cls)
+        BaseSession.__init__(session, session_id, session_settings)
+        session.user_id = user_id
+        session._conversation = conversation
+        return session
 
-def _checked_page_bytes(page_bytes: int) -> int:
+
+def checked_room(page_bytes: int | None) -> Room:
+    """Return what pages of a size mean, or say what is wrong with it.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is out of its range.
+    """
+    if page_bytes is None:
+        return Room.of(None)
     if not isinstance(page_bytes, int) or isinstance(page_bytes, bool):
         raise TypeError(f"page_bytes must be an int, not {type(page_bytes).__name__}")
     if not MIN_PAGE_BYTES <= page_bytes <= MAX_PAGE_BYTES:
@@ -86,4 +111,4 @@ def _checked_page_bytes(page_bytes: int) -> int:
             f"page_bytes must be from {MIN_PAGE_BYTES} (4 KiB) to {MAX_PAGE_BYTES} (350 KiB); "
             f"got {page_bytes}"
         )
-    return page_bytes
+    return Room.of(page_bytes)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from openai_agents_session._serializer import split_array
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 Attribute: TypeAlias = "dict[str, Any]"
 """A value in DynamoDB's typed JSON, such as ``{"S": "text"}``."""
@@ -47,6 +47,10 @@ MAX_TOKENS = REMEMBERED_WRITES + STALE_WRITES
 MAX_REFERENCES = 512
 """How many references an item may have before an append moves them to pages of their own. Items
 that this version wrote never have so many."""
+
+NEVER = "~"
+"""In the place of ``updated_at`` where there is no conversation to list: it sorts after every
+moment."""
 
 _TOKEN_BYTES = 12
 _NONCE_BITS = 35  # for the writes of one millisecond to one conversation
@@ -132,6 +136,9 @@ class ItemState:
         ttl: when the item expires, in epoch seconds.
         pages_until: when the first of its pages does.
         created_at: when the conversation began.
+        updated_at: when it was last written to.
+        user: whose it is; None for one without a user.
+        about: what a user's conversation says of itself; see ``about_value``.
     """
 
     stored: dict[str, Attribute] = field(default_factory=dict, repr=False)
@@ -145,6 +152,9 @@ class ItemState:
     ttl: float | None = None
     pages_until: float | None = None
     created_at: str = ""
+    updated_at: str = ""
+    user: str | None = None
+    about: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def parse(cls, attributes: dict[str, Attribute]) -> ItemState:
@@ -167,6 +177,9 @@ class ItemState:
             ttl=_seconds(attributes, "ttl"),
             pages_until=_seconds(attributes, "pages_until"),
             created_at=attributes.get("created_at", {}).get("S", ""),
+            updated_at=attributes.get("updated_at", {}).get("S", ""),
+            user=attributes["user"].get("S", "") if "user" in attributes else None,
+            about=about_of(attributes),
         )
 
     @property
@@ -178,6 +191,11 @@ class ItemState:
     def has_ended(self) -> bool:
         """Whether a write begins a new conversation now."""
         return self.cleared or self.has_expired
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a conversation now, be it an empty one."""
+        return self.exists and not self.has_ended
 
     @property
     def size(self) -> int:
@@ -206,6 +224,31 @@ def references_of(attributes: dict[str, Attribute]) -> tuple[PageRef, ...]:
 def references_value(refs: Iterable[PageRef]) -> Attribute:
     """Return the attribute that ``references_of`` reads."""
     return {"L": [{"S": str(ref)} for ref in refs]}
+
+
+def about_of(attributes: dict[str, Attribute]) -> dict[str, Any]:
+    """Return what an item says about its conversation, without what is as it is by default."""
+    said = attributes.get("about", {}).get("M", {})
+    return {name: value.get("S", value.get("BOOL")) for name, value in said.items()}
+
+
+def about_value(about: Mapping[str, Any]) -> Attribute:
+    """Return the attribute that ``about_of`` reads: a map, which is empty where nothing is said.
+
+    It has no name that is None, and ``is_active`` only where that is False.
+    """
+    return {
+        "M": {
+            name: {"BOOL": value} if isinstance(value, bool) else {"S": value}
+            for name, value in about.items()
+            if is_said(name, value)
+        }
+    }
+
+
+def is_said(name: str, value: Any) -> bool:
+    """Whether a value is stored: it is not what an item without it says."""
+    return value is not None and not (name == "is_active" and value)
 
 
 def size_of(records: Iterable[Attribute]) -> int:

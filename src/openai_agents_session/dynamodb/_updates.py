@@ -11,17 +11,23 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from openai_agents_session.dynamodb._owner import NOBODY, Owner
 from openai_agents_session.dynamodb._state import (
     MAX_REFERENCES,
     MAX_TOKENS,
+    NEVER,
     REMEMBERED_SECONDS,
     WRONG_CLOCK_SECONDS,
     ItemState,
+    about_value,
+    is_said,
     references_value,
     timestamp,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from openai_agents_session.dynamodb._packing import Room
     from openai_agents_session.dynamodb._state import Attribute, Token
 
@@ -34,8 +40,13 @@ def append_update(
     room: Room,
     ttl: int | None,
     start: int,
+    owner: Owner = NOBODY,
+    begins: bool = True,
+    changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the update that appends to the item, if that takes it; see ``has_room``.
+
+    To append nothing sets the time to live and the moment of the last write, nothing else.
 
     Args:
         records: what is appended.
@@ -44,6 +55,10 @@ def append_update(
         room: the bytes that all records of the item may take.
         ttl: when the item then expires; None leaves that alone.
         start: the version of an item that was not there, less one.
+        owner: whose the item is.
+        begins: whether to make the item where it is not there.
+        changes: what is said about the conversation from now on; only where nothing begins. The
+            answer then has the item.
     """
     lasting = (
         "(attribute_not_exists(#ttl) OR #ttl > :now) "
@@ -55,7 +70,8 @@ def append_update(
             "AND (attribute_not_exists(#pages) OR #pages_until >= :ttl)"
         )
     condition = (
-        "attribute_not_exists(#session_id) OR NOT contains(#writes, :token) "
+        ("attribute_not_exists(#session_id) OR " if begins else "")
+        + f"{owner.condition} AND NOT contains(#writes, :token) "
         "AND #writes_since < :stamp AND size(#writes) <= :most "
         "AND (attribute_not_exists(#pages) AND #bytes <= :first "
         "OR attribute_exists(#pages) AND size(#pages) <= :named AND #bytes <= :room) "
@@ -69,7 +85,6 @@ def append_update(
         "#writes_since = if_not_exists(#writes_since, :zero), "
         "#created_at = if_not_exists(#created_at, :moment), #updated_at = :moment"
         + (", #ttl = :ttl" if ttl is not None else "")
-        + " ADD #writes :tokens"
     )
     values: dict[str, Attribute] = {
         ":none": {"L": []},
@@ -91,7 +106,20 @@ def append_update(
     }
     if ttl is not None:
         values[":ttl"] = number(ttl)
-    return {"UpdateExpression": update, **conditional(condition, values, update)}
+    values.update(owner.values)
+    if owner.user is not None and begins:
+        update += ", #user = :user, #about = if_not_exists(#about, :about)"
+        values[":about"] = about_value(owner.about)
+    gone: list[str] = []
+    for name, value in (changes or {}).items():
+        if is_said(name, value):
+            update += f", #about.#{name} = :{name}"
+            values[f":{name}"] = about_value({name: value})["M"][name]
+        else:
+            gone.append(f"#about.#{name}")
+    update += f" REMOVE {', '.join(gone)}" * bool(gone) + " ADD #writes :tokens"
+    request = {"UpdateExpression": update, **conditional(condition, values, update)}
+    return request if changes is None else {**request, "ReturnValues": "ALL_NEW"}
 
 
 def has_room(state: ItemState, size: int, room: Room, ttl: int | None) -> bool:
@@ -116,7 +144,12 @@ def has_room(state: ItemState, size: int, room: Room, ttl: int | None) -> bool:
 
 
 def replace_update(
-    state: ItemState, after: ItemState, token: Token, *, ended: bool
+    state: ItemState,
+    after: ItemState,
+    token: Token,
+    *,
+    ended: bool,
+    owner: Owner = NOBODY,
 ) -> dict[str, Any]:
     """Return the update that replaces what the item says, if it is still what was read.
 
@@ -125,6 +158,7 @@ def replace_update(
         after: what it says then.
         token: names the write.
         ended: whether the conversation that was read has ended, so that this begins another.
+        owner: whose the item is.
     """
     values: dict[str, Attribute] = {
         ":version": number(after.version or 0),
@@ -154,17 +188,33 @@ def replace_update(
         else:
             values[f":{name}"] = value
             update += f", #{name} = :{name}"
+    if owner.user is not None:
+        update += ", #user = :user, #about = :about"
+        values.update(owner.values)
+        values[":about"] = about_value(after.about)
     update += f" REMOVE {', '.join(gone)}"
 
+    condition, read = _as_read(state, owner, ended=ended)
+    return {
+        "UpdateExpression": update,
+        **conditional(condition, {**values, **read}, update),
+    }
+
+
+def _as_read(state: ItemState, owner: Owner, *, ended: bool) -> tuple[str, dict[str, Attribute]]:
+    """Return the condition that an item is still what was read, and the values in it."""
+    values: dict[str, Attribute] = {}
     as_read: dict[str, Attribute | None] = {
         "version": None if state.version is None else number(state.version),
         "ttl": None if state.ttl is None else number(state.ttl),
     }
     if state.version is None:  # nothing else tells whether it is still the same
         as_read["conversation_data"] = state.stored.get("conversation_data")
-    clauses = [
-        "attribute_exists(#session_id)" if state.exists else "attribute_not_exists(#session_id)"
-    ]
+    if state.exists:
+        values.update(owner.values)
+        clauses = ["attribute_exists(#session_id)", owner.condition]
+    else:
+        clauses = ["attribute_not_exists(#session_id)"]
     for name, value in as_read.items():
         if value is None:
             clauses.append(f"attribute_not_exists(#{name})")
@@ -177,19 +227,64 @@ def replace_update(
     if state.ttl is not None and not ended:  # it may be over when this arrives
         clauses.append("#ttl > :now")
         values[":now"] = number(int(time.time()))
+    return " AND ".join(clauses), values
+
+
+def empty_update(token: Token, owner: Owner, ttl: int | None) -> dict[str, Any]:
+    """Return the update that leaves a user's conversation without items, but there.
+
+    Args:
+        token: names the write.
+        owner: whose the conversation is.
+        ttl: when the item then expires; None leaves that alone.
+    """
+    condition = (
+        f"{owner.condition} AND attribute_not_exists(#page_of) "
+        "AND attribute_not_exists(#cleared_at) AND NOT contains(#writes, :token) AND #writes_since < :stamp "
+        "AND size(#writes) <= :most AND (attribute_not_exists(#ttl) OR #ttl > :now"
+        + (" AND #ttl <= :ttl)" if ttl is not None else ")")
+    )
+    update = (
+        "SET #items = :none, #count = :zero, #bytes = :zero, #version = #version + :one, "
+        "#updated_at = :moment"
+        + (", #ttl = :ttl" if ttl is not None else "")
+        + " REMOVE #pages, #pages_until ADD #writes :tokens"
+    )
+    values: dict[str, Attribute] = {
+        ":none": {"L": []},
+        ":zero": number(0),
+        ":one": number(1),
+        ":moment": {"S": timestamp(token.stamp)},
+        ":stamp": number(token.stamp),
+        ":token": {"B": bytes(token)},
+        ":tokens": {"BS": [bytes(token)]},
+        ":most": number(MAX_TOKENS),
+        ":now": number(int(time.time())),
+        **owner.values,
+    }
+    if ttl is not None:
+        values[":ttl"] = number(ttl)
     return {
         "UpdateExpression": update,
-        **conditional(" AND ".join(clauses), values, update),
+        "ReturnValues": "ALL_OLD",
+        **conditional(condition, values, update),
     }
 
 
 def clear_update(
-    token: Token, names: set[Token], start: int, *, exists: bool = True
+    token: Token,
+    names: set[Token],
+    start: int,
+    *,
+    exists: bool = True,
+    owner: Owner = NOBODY,
+    expired: bool = True,
 ) -> dict[str, Any]:
     """Return the update that leaves an item without a conversation.
 
     The tokens stay for as long as a request may be on its way, so that one that comes late
-    is refused.
+    is refused. In a user's item the references to pages stay too, until the next write: if the
+    answer is lost, they still say what is to be deleted.
 
     Args:
         token: names the write.
@@ -197,22 +292,27 @@ def clear_update(
         start: the version of an item that had none, less one.
         exists: clear an item, and do nothing where there is none; False makes one, where there
             is none.
+        owner: whose the item is.
+        expired: clear also an item that has expired.
     """
     condition = (
-        "attribute_exists(#session_id) AND attribute_not_exists(#page_of) "
+        f"attribute_exists(#session_id) AND {owner.condition} AND attribute_not_exists(#page_of) "
         "AND attribute_not_exists(#cleared_at) "
+        + ("" if expired else "AND (attribute_not_exists(#ttl) OR #ttl > :now) ")
         if exists
         else "attribute_not_exists(#session_id) "
     ) + (
         "AND (attribute_not_exists(#writes) OR NOT contains(#writes, :token)) "
         "AND (attribute_not_exists(#writes_since) OR #writes_since < :stamp)"
     )
+    theirs = owner.user is not None
     update = (
-        "SET #cleared_at = :moment, #updated_at = :moment, #count = :zero, #bytes = :zero, "
+        f"SET #cleared_at = :moment, #updated_at = {':never' if theirs else ':moment'}, "
+        f"{'#user = :user, ' if theirs else ''}#count = :zero, #bytes = :zero, "
         "#ttl = :until, #version = if_not_exists(#version, :start) + :one, "
         "#writes_since = if_not_exists(#writes_since, :zero) "
-        "REMOVE #items, #pages, #pages_until, #created_at, #conversation_data "
-        "ADD #writes :tokens"
+        f"REMOVE #items, {'#about' if theirs else '#pages'}, #pages_until, #created_at, "
+        "#conversation_data ADD #writes :tokens"
     )
     values: dict[str, Attribute] = {
         ":moment": {"S": timestamp(token.stamp)},
@@ -224,6 +324,11 @@ def clear_update(
         ":token": {"B": bytes(token)},
         ":tokens": {"BS": sorted({bytes(each) for each in (token, *names)})},
     }
+    if theirs:
+        values[":never"] = {"S": NEVER}
+        values.update(owner.values)
+    if exists and not expired:
+        values[":now"] = number(int(time.time()))
     return {
         "UpdateExpression": update,
         "ReturnValues": "ALL_OLD",
