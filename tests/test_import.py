@@ -27,6 +27,7 @@ BACKENDS = {
     "DatabaseSession": ("database", "sqlalchemy"),
     "DatabaseStore": ("database", "sqlalchemy"),
     "DynamoDBSession": ("dynamodb", "aiobotocore"),
+    "DynamoDBStore": ("dynamodb", "aiobotocore"),
     "RedisSession": ("redis", "redis"),
     "RedisStore": ("redis", "redis"),
 }
@@ -306,11 +307,12 @@ def test_a_name_stays_the_same_object(backend: str) -> None:
 
 
 def test_the_public_names_of_the_dynamodb_module() -> None:
-    """Beside its session the module has what makes a table and what tidies it."""
+    """Beside its session and its store the module has what makes a table and what tidies it."""
     module = import_module("openai_agents_session.dynamodb")
 
     assert sorted(module.__all__) == [
         "DynamoDBSession",
+        "DynamoDBStore",
         "create_table_if_not_exists",
         "remove_orphaned_pages",
     ]

@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # to import typing for it would cost more than all the re
 
 if TYPE_CHECKING:
     from openai_agents_session.database import AgentSessionService, DatabaseSession, DatabaseStore
-    from openai_agents_session.dynamodb import DynamoDBSession
+    from openai_agents_session.dynamodb import DynamoDBSession, DynamoDBStore
     from openai_agents_session.redis import RedisSession, RedisStore
     from openai_agents_session.store import open_store
 
@@ -21,6 +21,7 @@ __all__ = [
     "DatabaseSession",
     "DatabaseStore",
     "DynamoDBSession",
+    "DynamoDBStore",
     "RedisSession",
     "RedisStore",
     "__version__",
@@ -33,6 +34,7 @@ _BACKENDS = {
     "DatabaseSession": "database",
     "DatabaseStore": "database",
     "DynamoDBSession": "dynamodb",
+    "DynamoDBStore": "dynamodb",
     "RedisSession": "redis",
     "RedisStore": "redis",
     "open_store": "store",

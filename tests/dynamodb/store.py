@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from string import ascii_letters
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from urllib.parse import quote
 
 from openai_agents_session import DynamoDBSession
+from openai_agents_session.dynamodb import create_table_if_not_exists
 from tests.dynamodb import emulators
 
 if TYPE_CHECKING:
@@ -113,6 +115,17 @@ class Store:
                 return found
             more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
+    async def indexed(self) -> list[Attributes]:
+        """Return all that is in the index of users' items."""
+        found: list[Attributes] = []
+        more: dict[str, Any] = {}
+        while True:
+            answer = await self.client.scan(TableName=self.table, IndexName="by_user", **more)
+            found += answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return found
+            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
     async def page_keys(self, session_id: str = ID) -> list[str]:
         """Return the keys of a session's pages of records, oldest first."""
         refs = references(await self.item(session_id))
@@ -139,14 +152,17 @@ class Store:
 
 
 @asynccontextmanager
-async def temporary_table(client: Any) -> AsyncGenerator[Store]:
-    """Make a table of a name of its own, and delete it afterwards.
+async def temporary_table(client: Any, *, users: bool = False) -> AsyncGenerator[Store]:
+    """Make a table of a name of its own, and delete it afterwards; with the index for users.
 
     Nothing in it expires by itself: DynamoDB Local looks every ten seconds, and would come
     between the steps of a test.
     """
     name = f"test-{uuid.uuid4().hex}"
-    await emulators.create_table(client, name)
+    if users:
+        await create_table_if_not_exists(client, name, enable_ttl=False, users=True)
+    else:
+        await emulators.create_table(client, name)
     yield Store(client, name)
     await client.delete_table(TableName=name)
 
@@ -211,6 +227,40 @@ def assert_whole(everything: dict[str, Attributes], session_id: str = ID) -> Non
     assert not pages or until_of(item, "pages_until") >= until_of(item)
 
 
+def key_of(user_id: str, session_id: str) -> str:
+    """Return the key of a user's conversation."""
+    return f"{quote(user_id, safe='')}#{session_id}"
+
+
+def assert_agrees(
+    everything: dict[str, Attributes], indexed: list[Attributes], *, unused: bool = False
+) -> None:
+    """Assert that a table and its index say the same, and that each conversation is whole.
+
+    Args:
+        everything: all items of the table by their key.
+        indexed: all items of the index.
+        unused: whether there may be pages that nobody names, as a crash leaves them.
+    """
+    shown = ("session_id", "user", "updated_at", "about", "count", "created_at", "ttl")
+    theirs = {key: item for key, item in everything.items() if "user" in item}
+    assert {item["session_id"]["S"]: item for item in indexed} == {
+        key: {name: item[name] for name in shown if name in item} for key, item in theirs.items()
+    }
+    assert len(indexed) == len(theirs)
+    named: set[str] = set()
+    for key, item in theirs.items():
+        assert key.startswith(key_of(item["user"]["S"], ""))
+        ended = "page_of" in item or "cleared_at" in item
+        assert (item["updated_at"]["S"] == "~") is ended
+        assert ("about" in item) is not ended
+        if not ended:
+            pages = named_pages(everything, key)
+            assert_whole({each: everything[each] for each in (key, *pages)}, key)
+            named.update(pages)
+    assert unused or {key for key, item in theirs.items() if "page_of" in item} == named
+
+
 def until_of(item: Attributes, name: str = "ttl") -> float:
     """Return when something expires; infinity where that is never."""
     return float(item[name]["N"]) if name in item else float("inf")
@@ -218,7 +268,7 @@ def until_of(item: Attributes, name: str = "ttl") -> float:
 
 def bytes_of(records: Iterable[Attributes]) -> int:
     """Return what texts take as elements of a list."""
-    return sum(len(record["S"].encode()) + 1 for record in records)
+    return sum(len(next(iter(record.values())).encode()) + 1 for record in records)
 
 
 @contextmanager

@@ -35,6 +35,19 @@ the place of ``items`` and the tokens. Its level is 1, that of a page of referen
 more. So a reader that finds all pages of an item has read one state of the conversation; one that
 misses a page reads again.
 
+A conversation of a user's, in a ``DynamoDBStore``, is at ``{user, percent-encoded}#{session id}``,
+and its pages begin with that. Beside the above:
+
+    user                S     whose it is; also in its pages. No condition holds without it
+    about               M     what is said about it: ``name``, ``description``, ``agent_name``, each
+                              S and only if there is one, and ``is_active``, BOOL, only if False
+    updated_at          S     ``~`` in a page, and where there is no conversation any more
+
+The map is always there, so the write that begins a conversation is the same request as every
+other: it sets what is not there yet. The index ``by_user`` has ``user`` and ``updated_at`` as its
+keys, and ``about``, ``count``, ``created_at`` and ``ttl`` beside them. Items without a user are not
+in it. What a delete leaves of a user's keeps ``pages`` until the next write.
+
 Each write is one conditional ``UpdateItem``, atomic, and done exactly once: ``_conversation``
 says how. Items of release 0.1.0 (``conversation_data``, a list in one JSON text) are read as
 they are, and take this form with the first write.
@@ -48,8 +61,14 @@ try:
     from openai_agents_session.dynamodb._orphans import remove_orphaned_pages
     from openai_agents_session.dynamodb._session import DynamoDBSession
     from openai_agents_session.dynamodb._setup import create_table_if_not_exists
+    from openai_agents_session.dynamodb._store import DynamoDBStore
 except ModuleNotFoundError as exc:
     explain_missing(exc, "DynamoDBSession", "dynamodb", "aiobotocore", "botocore")
     raise
 
-__all__ = ["DynamoDBSession", "create_table_if_not_exists", "remove_orphaned_pages"]
+__all__ = [
+    "DynamoDBSession",
+    "DynamoDBStore",
+    "create_table_if_not_exists",
+    "remove_orphaned_pages",
+]

@@ -100,13 +100,20 @@ class Table:
     """
 
     def __init__(self, client: AioBaseClient, name: str) -> None:
-        self._client: Any = _checked_client(client)
+        self._use(_checked_client(client))
         if not isinstance(name, str):
             raise TypeError(f"table_name must be a str, not {type(name).__name__}")
         if not name:
             raise ValueError("table_name must not be empty")
         self.name = name
+
+    def _use(self, client: AioBaseClient) -> None:
+        self._client: Any = client
         _renew_moments_of(client)
+
+    def _check_usable(self) -> None:
+        """Raise RuntimeError if the client may not be used here and now."""
+        _check_home(self._client)
 
     async def call(
         self, operation: str, *, seconds: Mapping[str, int] | None = None, **parameters: Any
@@ -137,9 +144,11 @@ class Table:
             return False
         return True
 
-    async def read_batch(self, keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def read_batch(
+        self, keys: list[dict[str, Any]], **projection: Any
+    ) -> list[dict[str, Any]]:
         """Return the items of these keys, as of now, in any order; 100 keys at most."""
-        request = {"Keys": keys, "ConsistentRead": True}
+        request = {"Keys": keys, "ConsistentRead": True, **projection}
         items = []
         async for answer in self._batches("batch_get_item", request, "UnprocessedKeys"):
             for found in answer["Responses"].values():
@@ -182,7 +191,7 @@ class Table:
         lost = False  # whether an earlier request may have been done
         while True:
             await pauses.wait()
-            _check_home(self._client)
+            self._check_usable()
             try:
                 with _moments(parameters, seconds) as request:
                     return await getattr(self._client, operation)(**request)
@@ -237,6 +246,12 @@ def _explain(error: ClientError, table: str) -> None:
             error,
             f"Is there a table {table!r} in this region? "
             "openai_agents_session.dynamodb.create_table_if_not_exists makes one.",
+        )
+    elif code == "ValidationException" and "index" in str(error):
+        add_note(
+            error,
+            f"The table {table!r} needs an index to list a user's conversations: the store's "
+            "setup() makes it, or create_table_if_not_exists(…, users=True).",
         )
     elif code == "InvalidSignatureException":
         add_note(

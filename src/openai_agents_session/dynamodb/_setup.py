@@ -7,6 +7,12 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from openai_agents_session.dynamodb._driver import FAILED, Table, code_of
+from openai_agents_session.dynamodb._index import (
+    INDEX_DEFINITION,
+    INDEX_KEYS,
+    described,
+    make_index,
+)
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -21,7 +27,7 @@ _logger = logging.getLogger("openai_agents_session")
 
 
 async def create_table_if_not_exists(
-    client: AioBaseClient, table_name: str, *, enable_ttl: bool = True
+    client: AioBaseClient, table_name: str, *, enable_ttl: bool = True, users: bool = False
 ) -> None:
     """Make sure that there is a table for sessions, and that it can be used.
 
@@ -34,34 +40,43 @@ async def create_table_if_not_exists(
             already. Sessions with ``ttl_seconds`` expire in time without it, but their
             items stay. Of a store that knows no such thing, as some emulators, a warning says
             so.
+        users: make the index ``by_user`` as well, which lists a user's conversations in a
+            ``DynamoDBStore``, also in a table that exists already. DynamoDB then fills it with
+            what the table has, which may take minutes; this waits for it.
 
     Raises:
         TypeError: the client is no entered aiobotocore client for DynamoDB.
-        ValueError: there is such a table, but with another key, or with its TTL on another
-            attribute.
+        ValueError: there is such a table, but with another key, with its TTL on another
+            attribute, or with another index of that name.
         RuntimeError: the client is closed, or of another event loop or process.
         botocore.exceptions.ClientError: as botocore raises it.
     """
-    table = Table(client, table_name)
-    _check_key(table_name, await _active(table))
-    if not enable_ttl:
-        return
-    try:
-        await _enable_ttl(table)
-    except FAILED as exc:
-        if code_of(exc) != "UnknownOperationException":
-            raise
-        _logger.warning(
-            "The store of table %r knows no time to live: sessions expire in time, but their "
-            "items stay",
-            table_name,
-        )
+    await set_up(Table(client, table_name), enable_ttl=enable_ttl, users=users)
 
 
-async def _active(table: Table) -> dict[str, Any]:
+async def set_up(table: Table, *, enable_ttl: bool, users: bool) -> None:
+    """Do what ``create_table_if_not_exists`` does."""
+    description = await _active(table, users=users)
+    _check_key(table.name, description)
+    if enable_ttl:
+        try:
+            await _enable_ttl(table)
+        except FAILED as exc:
+            if code_of(exc) != "UnknownOperationException":
+                raise
+            _logger.warning(
+                "The store of table %r knows no time to live: sessions expire in time, but their "
+                "items stay",
+                table.name,
+            )
+    if users:
+        await make_index(table, description, POLL_SECONDS)
+
+
+async def _active(table: Table, *, users: bool) -> dict[str, Any]:
     """Return the description of the table once it is active; make it if it is not there."""
     while True:
-        description = await _described(table) or await _created(table)
+        description = await described(table) or await _created(table, users=users)
         if description:
             status = description["TableStatus"]
             if status in {"ACTIVE", "UPDATING"}:  # one that is being changed can be used
@@ -71,32 +86,25 @@ async def _active(table: Table) -> dict[str, Any]:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _described(table: Table) -> dict[str, Any]:
-    """Return the description of the table; ``{}`` where there is none."""
-    try:
-        answer = await table.call("describe_table")
-    except FAILED as exc:
-        if code_of(exc) != "ResourceNotFoundException":
-            raise
-        return {}
-    description: dict[str, Any] = answer["Table"]
-    return description
-
-
-async def _created(table: Table) -> dict[str, Any]:
+async def _created(table: Table, *, users: bool) -> dict[str, Any]:
     """Make the table; ``{}`` if another process is at it."""
+    index: dict[str, Any] = {"GlobalSecondaryIndexes": [INDEX_DEFINITION]} if users else {}
     try:
         await table.call(
             "create_table",
-            AttributeDefinitions=[{"AttributeName": KEY, "AttributeType": "S"}],
+            AttributeDefinitions=[
+                {"AttributeName": name, "AttributeType": "S"}
+                for name in (KEY, *(INDEX_KEYS if users else ()))
+            ],
             KeySchema=[{"AttributeName": KEY, "KeyType": "HASH"}],
             BillingMode="PAY_PER_REQUEST",
+            **index,
         )
     except FAILED as exc:
         if code_of(exc) != "ResourceInUseException":
             raise
         return {}
-    return await _described(table)
+    return await described(table)
 
 
 def _check_key(name: str, description: dict[str, Any]) -> None:

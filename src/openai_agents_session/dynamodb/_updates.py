@@ -240,8 +240,9 @@ def empty_update(token: Token, owner: Owner, ttl: int | None) -> dict[str, Any]:
     """
     condition = (
         f"{owner.condition} AND attribute_not_exists(#page_of) "
-        "AND attribute_not_exists(#cleared_at) AND NOT contains(#writes, :token) AND #writes_since < :stamp "
-        "AND size(#writes) <= :most AND (attribute_not_exists(#ttl) OR #ttl > :now"
+        "AND attribute_not_exists(#cleared_at) AND NOT contains(#writes, :token) "
+        "AND #writes_since < :stamp AND size(#writes) <= :most "
+        "AND (attribute_not_exists(#ttl) OR #ttl > :now"
         + (" AND #ttl <= :ttl)" if ttl is not None else ")")
     )
     update = (
@@ -354,12 +355,15 @@ def conditional(condition: str, values: dict[str, Attribute], update: str = "") 
     """Return the parameters of a condition that tells what was there when it fails."""
     return {
         "ConditionExpression": condition,
-        "ExpressionAttributeNames": {
-            f"#{name}": name for name in re.findall(r"#(\w+)", condition + update)
-        },
+        "ExpressionAttributeNames": names_in(condition + update),
         "ExpressionAttributeValues": values,
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
+
+
+def names_in(expressions: str) -> dict[str, str]:
+    """Return the names of attributes in expressions, where each has a ``#`` before it."""
+    return {f"#{name}": name for name in re.findall(r"#(\w+)", expressions)}
 
 
 def outlives(pages_until: float | None, ttl: float | None) -> bool:
