@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from openai_agents_session._arguments import checked_id, checked_session_id
 from openai_agents_session._catalog import Erased
-from openai_agents_session.dynamodb import _listing as listing
 from openai_agents_session.dynamodb._conversation import DynamoDBConversation
 from openai_agents_session.dynamodb._erasing import erase
+from openai_agents_session.dynamodb._listing import (
+    conversation,
+    one_request,
+    page_cursor,
+    page_request,
+    page_start,
+    scan_request,
+    scan_start,
+    shown,
+)
 from openai_agents_session.dynamodb._owner import MAX_ID_BYTES, Owner, key_of, prefix_of
 from openai_agents_session.dynamodb._session import DynamoDBSession
 from openai_agents_session.dynamodb._setup import set_up
@@ -101,9 +110,9 @@ class DynamoDBCatalog:
         """
         if search is not None:
             raise NotImplementedError("DynamoDB cannot search; list without search")
-        request = listing.page_request(user, int(time.time()), active=active)
+        request = page_request(user, int(time.time()), active=active)
         if cursor is not None:
-            request["ExclusiveStartKey"] = listing.page_start(user, cursor)
+            request["ExclusiveStartKey"] = page_start(user, cursor)
         found: list[dict[str, Any]] = []
         wanted, passed_over = limit + 1, 0  # with one more, to see whether these are all
         while True:
@@ -117,8 +126,8 @@ class DynamoDBCatalog:
             if not last or passed_over >= READ_AT_ONCE:
                 break
             request["ExclusiveStartKey"], wanted = last, READ_AT_ONCE
-        conversations = [each for item in found if (each := listing.shown(item))]
-        return conversations, listing.page_cursor(user, last) if last else None
+        conversations = [each for item in found if (each := shown(item))]
+        return conversations, page_cursor(user, last) if last else None
 
     async def count(self, user: str, *, active: bool | None, search: str | None) -> int | None:
         """Return None: DynamoDB would have to read them all."""
@@ -130,9 +139,9 @@ class DynamoDBCatalog:
             "get_item",
             Key={"session_id": {"S": key_of(user, session_id)}},
             ConsistentRead=True,
-            **listing.one_request(),
+            **one_request(),
         )
-        found = listing.shown(answer.get("Item", {}))
+        found = shown(answer.get("Item", {}))
         return found if found and found.user_id == user else None
 
     async def update(
@@ -142,7 +151,7 @@ class DynamoDBCatalog:
         left = await self._conversation(user, session_id).update(changes)
         if left is None:
             return None
-        return listing.conversation(left, key_of(user, session_id), left.count)
+        return conversation(left, key_of(user, session_id), left.count)
 
     async def delete(self, user: str, session_id: str) -> bool:
         """Delete a conversation, then its pages."""
@@ -176,12 +185,12 @@ class DynamoDBCatalog:
 
         DynamoDB bills it for all that it reads on the way, items and pages as well.
         """
-        request = listing.scan_request(int(time.time()))
+        request = scan_request(int(time.time()))
         if cursor is not None:
-            request["ExclusiveStartKey"] = listing.scan_start(cursor)
+            request["ExclusiveStartKey"] = scan_start(cursor)
         answer = await self._table.call("scan", Limit=limit, **request)
         last = answer.get("LastEvaluatedKey")
-        conversations = [each for item in answer["Items"] if (each := listing.shown(item))]
+        conversations = [each for item in answer["Items"] if (each := shown(item))]
         return conversations, [last["session_id"]["S"]] if last else None
 
     async def ping(self) -> bool:
