@@ -259,7 +259,7 @@ def test_a_database_that_is_not_there_is_one_line(postgres_url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        (PASSWORD, "parse SQLAlchemy URL"),
+        (PASSWORD, "SQLAlchemy cannot parse the url"),
         (f"nothing://me:{PASSWORD}@host/app", "nothing"),
         (f"postgresql+asyncpg://me:{PASSWORD}@host:{PASSWORD}/app", "port .* is not a number"),
         ("sqlite:///", r"sqlite is no asynchronous driver.* sqlite\+aiosqlite:///app.db"),

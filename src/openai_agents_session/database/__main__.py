@@ -11,10 +11,10 @@ import os
 import sys
 
 from alembic.util import CommandError
-from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from openai_agents_session.database._migrate import run
+from openai_agents_session.database._urls import EXAMPLES, parsed_url
 
 ACTIONS = {
     "upgrade": "make the tables, or bring them up to date",
@@ -22,8 +22,6 @@ ACTIONS = {
     "current": "print the revision that the database is at",
     "check": "fail if the tables differ from the models",
 }
-
-EXAMPLES = "sqlite+aiosqlite:///app.db or postgresql+asyncpg://user@host:5432/app"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,15 +41,13 @@ def main(arguments: list[str] | None = None) -> None:
 def _check(url: str) -> None:
     """End the command for a URL that names no database to migrate, and say what does."""
     try:
-        parsed = make_url(url)
-    except ValueError:  # not repeated: it may quote a part of the password
-        sys.exit(f"the port in the database's URL is not a number; a URL is like {EXAMPLES}")
-    if not parsed.get_dialect().get_async_dialect_cls(parsed).is_async:
-        sys.exit(f"{parsed.drivername} is no asynchronous driver; name one, as {EXAMPLES} do")
+        parsed = parsed_url(url)
+    except ValueError as error:
+        sys.exit(str(error))
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         sys.exit(
-            "the database's URL names no file, and a database in memory is gone when the command "
-            f"ends; a URL is like {EXAMPLES}"
+            "the database's url names no file, and a database in memory is gone when the command "
+            f"ends; a url is like {EXAMPLES}"
         )
 
 

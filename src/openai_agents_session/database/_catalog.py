@@ -29,6 +29,7 @@ from openai_agents_session.database._listing import (
 )
 from openai_agents_session.database._session import session_of
 from openai_agents_session.database._statements import statements_of, tables_of
+from openai_agents_session.database.models import Base
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -226,7 +227,32 @@ class DatabaseCatalog:
         return True
 
     async def setup(self) -> None:
-        """Make the shipped tables."""
+        """Make the shipped tables by the migration, or bring them up to date.
+
+        Raises:
+            NotImplementedError: the models are the application's own.
+        """
+        if tables_of(self._model)[0].metadata is not Base.metadata:
+            raise NotImplementedError(
+                f"the tables of {self._model.__name__} are the application's: make them by its own "
+                "migrations, or by create_all"
+            )
+
+        from openai_agents_session.database._migrate import (  # noqa: PLC0415 - Alembic takes long
+            alone,
+            is_needed,
+            upgrade,
+        )
+
+        async def ask(transaction: Transaction) -> bool:
+            return await transaction.connection.run_sync(is_needed)
+
+        async def make(transaction: Transaction) -> None:
+            await transaction.connection.run_sync(upgrade)
+
+        if await self._work.read(ask):
+            async with alone():
+                await self._work.write(make)
 
     # ------------------------------------------------------------------------------- parts
 

@@ -100,6 +100,11 @@ class Work:
             raise TypeError(_advice(db_session))
         self._source = db_session
         self._model = model
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Run nothing any more."""
+        self._is_closed = True
 
     async def read(self, unit: Unit[_T]) -> _T:
         """Run a unit that only reads.
@@ -113,7 +118,13 @@ class Work:
         return await settle(self.run(unit, writes=True))
 
     async def run(self, unit: Unit[_T], *, writes: bool) -> _T:
-        """Run a unit. The caller is the one to ``settle`` it."""
+        """Run a unit. The caller is the one to ``settle`` it.
+
+        Raises:
+            RuntimeError: the store of it is closed.
+        """
+        if self._is_closed:
+            raise RuntimeError("the store is closed; make another one with open_store")
         try:
             if not isinstance(self._source, AsyncSession):
                 return await self._attempt(unit, writes=writes)

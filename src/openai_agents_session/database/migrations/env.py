@@ -11,12 +11,9 @@ from sqlalchemy import Connection, engine_from_config, pool
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from openai_agents_session.database._migrate import ALONE, OPTION
+from openai_agents_session.database._migrate import ALONE, CONNECTION, OPTION, VERSION_TABLE
 from openai_agents_session.database.autogenerate import compare_type
 from openai_agents_session.database.models import Base, User
-
-VERSION_TABLE = "openai_agents_session_version"
-"""Not ``alembic_version``, which is the application's."""
 
 LOCK = 0x6F61735F6D696772
 """The advisory lock of PostgreSQL that a migration takes, one for each database: "oas_migr"."""
@@ -41,7 +38,7 @@ def _wait_for_others(connection: Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
-    elif connection.dialect.name == "sqlite":
+    elif CONNECTION not in context.config.attributes:  # where it has begun already
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {SQLITE_WAITS}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -87,4 +84,7 @@ async def _connect(engine: AsyncEngine) -> AsyncConnection:
         raise ConnectionError(f"no connection: {error}") from error
 
 
-asyncio.run(_run())
+if CONNECTION in context.config.attributes:
+    _migrate(context.config.attributes[CONNECTION])
+else:
+    asyncio.run(_run())
