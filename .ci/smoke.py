@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-HEAVY = ("agents", "redis", "aiobotocore", "sqlalchemy", "litestar", "pydantic")
+HEAVY = ("agents", "redis", "aiobotocore", "sqlalchemy", "litestar", "fastapi", "pydantic")
 BACKENDS = {
     "RedisSession": "redis",
     "DynamoDBSession": "dynamodb",
     "DatabaseSession": "database",
 }
-ALSO = {"litestar": ("database",), "all": ("redis", "dynamodb", "database", "litestar")}
+ALSO = {
+    "litestar": ("database",),
+    "all": ("redis", "dynamodb", "database", "litestar", "fastapi"),
+}
 """What else an extra installs."""
 
 
@@ -55,12 +58,20 @@ def main(extra: str) -> None:
             asyncio.run(on_dynamodb(package))
         else:
             asyncio.run(on_sqlite(package))
-    web = "openai_agents_session.litestar"
-    if "litestar" in installed:
-        asyncio.run(over_http(web))
-    else:
-        refused(web, "litestar", lambda: import_module(web))
+    check_web(package.__name__, installed)
     print(f"openai-agents-session {package.__version__} [{extra or 'no extra'}]: ok")
+
+
+def check_web(package: str, installed: set[str]) -> None:
+    """Chat over HTTP where there is a web framework, and see that else its extra is named."""
+    for framework in ("litestar", "fastapi"):
+        web = f"{package}.{framework}"
+        if framework not in installed:
+            refused(web, framework, lambda web=web: import_module(web))
+        elif framework == "litestar":
+            asyncio.run(over_http(web))
+        else:
+            import_module(web)
 
 
 def refused(name: str, extra: str, use: Callable[[], Any]) -> None:

@@ -89,7 +89,7 @@ def test_the_web_is_for_web_frameworks() -> None:
         if wing_of(each) == "_web" and wing_of(module) != "_web"
     }
 
-    assert knowing == {"litestar"}
+    assert knowing == {"litestar", "fastapi"}
 
 
 def test_private_modules_of_a_backend_stay_inside() -> None:

@@ -47,7 +47,6 @@ _OF_STORES = {
     "redis.exceptions.RedisError",
     "sqlalchemy.exc.SQLAlchemyError",
 }
-_NOT_FOUND = {"advanced_alchemy.exceptions.NotFoundError"}
 
 
 class WebError(Exception):
@@ -73,6 +72,27 @@ class BadCursorError(WebError):
     detail = "after must be the cursor of a page."
 
 
+class NoSearchError(WebError):
+    """The store cannot search."""
+
+    status_code = 400
+    detail = "Conversations cannot be searched here."
+
+
+class BadIdError(WebError):
+    """An id is validated, but for how long it is in UTF-8."""
+
+    status_code = 400
+    detail = "session_id is too long."
+
+
+class BadBodyError(WebError):
+    """The body can't be read as JSON."""
+
+    status_code = 400
+    detail = "The body is no JSON, or nested too deeply."
+
+
 class NotFoundError(WebError):
     """There is no such conversation, or it was deleted during the run."""
 
@@ -92,6 +112,13 @@ class IdTakenError(WebError):
 
     status_code = 409
     detail = "There is such a conversation already."
+
+
+class TooLargeError(WebError):
+    """The body is larger than any message needs."""
+
+    status_code = 413
+    detail = "Request Entity Too Large"
 
 
 class NotJSONError(WebError):
@@ -122,6 +149,15 @@ class UnavailableError(WebError):
     detail = "The conversation is not available right now."
 
 
+# Errors that are answers, and nothing for the log: classes, names of others, the answer.
+_TOLD: tuple[tuple[tuple[type[Exception], ...], set[str], type[WebError]], ...] = (
+    (_REFUSALS, set(), RefusedError),
+    ((SessionNotFoundError,), {"advanced_alchemy.exceptions.NotFoundError"}, NotFoundError),
+    ((SessionExistsError,), set(), IdTakenError),
+    ((CursorError,), set(), BadCursorError),
+)
+
+
 def failure(error: Exception, what: str, otherwise: type[WebError] = AgentFailedError) -> WebError:
     """Return the client's answer for an error, and log its class.
 
@@ -130,16 +166,11 @@ def failure(error: Exception, what: str, otherwise: type[WebError] = AgentFailed
         what: failed, for the log.
         otherwise: the answer to what is neither a guardrail's refusal nor the store's.
     """
-    if isinstance(error, _REFUSALS):
-        return RefusedError()
     if isinstance(error, WebError):
         return error
-    if isinstance(error, SessionNotFoundError) or _is_one_of(error, _NOT_FOUND):
-        return NotFoundError()
-    if isinstance(error, SessionExistsError):
-        return IdTakenError()
-    if isinstance(error, CursorError):
-        return BadCursorError()
+    for kinds, names, told in _TOLD:
+        if isinstance(error, kinds) or _is_one_of(error, names):
+            return told()
     kind = type(error)
     # What our own checks of arguments say quotes no value.
     said = f": {error}" if _arose_in(error, _CHECKS) else ""
@@ -150,6 +181,13 @@ def failure(error: Exception, what: str, otherwise: type[WebError] = AgentFailed
         and _arose_in(error, _BACKENDS)
     )
     return UnavailableError() if of_store else otherwise()
+
+
+def is_refusal(error: ValueError) -> bool:
+    """Whether it is one of our own checks of arguments that raised a ValueError."""
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    module = frame.f_globals.get("__name__", "")
+    return type(error) is ValueError and f"{module}.".startswith(f"{_PACKAGE}.")
 
 
 def _is_one_of(error: Exception, names: set[str]) -> bool:
@@ -164,8 +202,12 @@ def _arose_in(error: Exception, modules: tuple[str, ...]) -> bool:
 
 
 @contextmanager
-def quietly(what: str) -> Generator[None]:
+def quietly(what: str, otherwise: type[WebError] = WebError) -> Generator[None]:
     """Turn errors of the store into a 503, and the application's own mistakes into a 500.
+
+    Args:
+        what: is done, for the log.
+        otherwise: the answer to what is not the store's.
 
     Raises:
         WebError: in place of any error.
@@ -175,5 +217,5 @@ def quietly(what: str) -> Generator[None]:
     except _UNREACHABLE as error:
         raise failure(error, what, UnavailableError) from None
     except Exception as error:  # noqa: BLE001 - whatever it is, it may quote what is private
-        otherwise = UnavailableError if hasattr(error, "sqlstate") else WebError
-        raise failure(error, what, otherwise) from None
+        of_driver = hasattr(error, "sqlstate")
+        raise failure(error, what, UnavailableError if of_driver else otherwise) from None

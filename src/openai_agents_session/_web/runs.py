@@ -51,6 +51,18 @@ _running: set[asyncio.Task[Any]] = set()
 """The event loop alone would forget a task that nobody waits for."""
 
 
+def checked_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return more arguments for the ``Runner``.
+
+    Raises:
+        ValueError: there is one among them that the route sets itself.
+    """
+    options = dict(options or {})
+    if taken := {"starting_agent", "input", "session"} & set(options):
+        raise ValueError(f"run_options must not have {', '.join(sorted(taken))}")
+    return options
+
+
 async def answer(
     agent: Agent[Any], message: str, session: Session, options: Mapping[str, Any]
 ) -> Any:

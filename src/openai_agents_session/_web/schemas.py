@@ -18,8 +18,14 @@ MAX_BODY = 12 * MAX_MESSAGE + 1_000
 MAX_SESSION_ID = 2000
 """Bytes that the id of a conversation may have, in UTF-8."""
 
+MAX_ITEMS = 2**31 - 1
+"""No conversation has so many."""
+
 WITHOUT_NUL = "^[^\\x00]*$"
 """PostgreSQL's texts can't hold a NUL."""
+
+WITHOUT_SLASH = "^[^/]*$"
+"""A slash would end a path's parameter."""
 
 SESSION_ID = "Names the conversation; each user has their own. No slashes."
 
@@ -43,15 +49,15 @@ Description: TypeAlias = Annotated[
 ]
 
 
-def _bool(value: Any) -> Any:
-    """Return a bool as it is: Litestar has pydantic be lax, which would take "yes".
+def _exactly(kind: type) -> BeforeValidator:
+    """Make a check of a value's type: Litestar has pydantic be lax, which would take "yes"."""
 
-    Raises:
-        ValueError: it is something else.
-    """
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")  # noqa: TRY004 - pydantic wants a ValueError
-    return value
+    def check(value: Any) -> Any:
+        if type(value) is not kind:
+            raise ValueError(f"must be of type {kind.__name__}")
+        return value
+
+    return BeforeValidator(check)
 
 
 class _Request(BaseModel):
@@ -134,7 +140,10 @@ class ConversationPage(BaseModel):
         Field(description="Pass it as `after` for the next page; null on the last page."),
     ]
     limit: Annotated[int, Field(description="The most that a page has.")]
-    total: Annotated[int, Field(description="How many conversations there are on all pages.")]
+    total: Annotated[
+        int | None,
+        Field(description="How many conversations there are on all pages; null if unknown."),
+    ]
 
 
 class ConversationPatch(_Request):
@@ -142,7 +151,26 @@ class ConversationPatch(_Request):
 
     session_name: Name = Field(default_factory=lambda: None)
     description: Description = Field(default_factory=lambda: None)
-    is_active: Annotated[bool, BeforeValidator(_bool)] = Field(default_factory=lambda: True)
+    is_active: Annotated[bool, _exactly(bool)] = Field(default_factory=lambda: True)
+
+
+class ConversationFork(_Request):
+    """The new conversation, and how much of the other one it has."""
+
+    session_id: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_SESSION_ID,
+            description="Names the new conversation. No slashes.",
+            json_schema_extra={"pattern": WITHOUT_SLASH, "examples": ["groceries-2"]},
+            pattern=WITHOUT_SLASH,
+        ),
+    ]
+    items: Annotated[
+        Annotated[int, Field(ge=0, le=MAX_ITEMS), _exactly(int)] | None,
+        Field(description="How many of the oldest items to copy, tools' included; null for all."),
+    ] = None
 
 
 class MessageRead(BaseModel):
@@ -153,4 +181,44 @@ class MessageRead(BaseModel):
     content: Annotated[str, Field(examples=["Remind me to buy bread tomorrow."])]
     tool_call_id: Annotated[str | None, Field(examples=["call_123"])]
     tool_name: Annotated[str | None, Field(examples=["add_todo"])]
-    created_at: datetime
+    created_at: Annotated[datetime | None, Field(description="Null if unknown.")]
+
+
+class HealthRead(BaseModel):
+    """The conversations can be reached."""
+
+    status: Annotated[Literal["ok"], Field(examples=["ok"])] = "ok"
+
+
+class ErrorRead(BaseModel):
+    """What went wrong."""
+
+    status_code: int
+    detail: Annotated[str, Field(examples=["There is no such conversation."])]
+    extra: Annotated[
+        list[dict[str, str]] | None, Field(description="What is wrong with the request.")
+    ] = None
+
+
+STREAM = "Server-sent events: any number of `delta`, `tool_call` and `tool_output`, then `done` or "
+STREAM += "`error`."
+
+STREAM_EXAMPLES = {
+    "A piece of the answer": ("delta", '{"text": "I will "}'),
+    "A tool call, before it runs": (
+        "tool_call",
+        '{"tool_call_id": "call_123", "tool_name": "add_todo", "content": "{}"}',
+    ),
+    "Its output": (
+        "tool_output",
+        '{"tool_call_id": "call_123", "content": "It is on your list."}',
+    ),
+    "The whole answer, at the end": (
+        "done",
+        '{"response": "I will.", "session_id": "groceries"}',
+    ),
+    "An error, instead of the answer": (
+        "error",
+        '{"status_code": 502, "detail": "The agent could not answer."}',
+    ),
+}

@@ -1,0 +1,1 @@
+"""The one suite of conversations over HTTP: each web framework, on each store."""
