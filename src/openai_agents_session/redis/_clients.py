@@ -1,9 +1,9 @@
-"""Clients of redis-py: which one may be used here, and how one is made from a URL.
+"""Clients of redis-py: which one may be used here.
 
 A connection works only in the event loop that opened it, and after a fork two processes would
-read each other's answers. A client that was passed in is made to forget such connections; a
-session that was made from a URL has a client for each event loop. When an event loop ends, the
-connections in it are closed.
+read each other's answers. A client that was passed in is made to forget such connections; what
+was made from a URL has a client for each event loop. When an event loop ends, the connections in
+it are closed.
 
 redis-py has no way to forget a connection, so this module knows its private attributes.
 """
@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.client import Pipeline
 
 from openai_agents_session._home import at_end_of_loop, home_of
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
 
     Client: TypeAlias = Redis | RedisCluster
     Clients: TypeAlias = "SharedClient | OwnClients"
-
-_VALKEY = re.compile(r"^valkey(s?)://", re.IGNORECASE)
-_UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
 @dataclass
@@ -137,48 +133,6 @@ class OwnClients:
         client = self._clients.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await _disconnect(client)
-
-
-def client_maker(url: str, options: dict[str, Any]) -> Callable[[], Redis]:
-    """Return a function that makes a client with a pool of its own.
-
-    Args:
-        url: as redis-py reads it; Valkey's schemes as well.
-        options: of the pool and its connections, and ``single_connection_client``.
-
-    Raises:
-        TypeError: the URL is no str, or redis-py has no such option.
-        ValueError: redis-py cannot read the URL, or knows no such option in it.
-    """
-    if not isinstance(url, str):
-        raise TypeError(f"url must be a str, not {type(url).__name__}")
-    url = _VALKEY.sub(r"redis\1://", url)
-    options = {**options}
-    single = options.pop("single_connection_client", False)
-
-    def make() -> Redis:
-        pool = BlockingConnectionPool.from_url(url, **options)
-        return Redis(connection_pool=pool, single_connection_client=single)
-
-    try:
-        make().connection_pool.make_connection()  # nothing connects yet
-    except ValueError:
-        raise ValueError(
-            "redis-py cannot read the url or an option in it; it must look like "
-            "redis://[user:password@]host:port/db, rediss://… or unix:///path, with other "
-            "characters than letters and digits percent-encoded in the password"
-        ) from None  # redis-py's error may quote the password
-    except TypeError as error:
-        found = _UNEXPECTED.search(str(error))
-        if found is None:
-            raise
-        of_url = found[1] not in options
-        raise (ValueError if of_url else TypeError)(
-            f"redis-py has no option {found[1]!r}, which was given {'in the url' * of_url}"
-            f"{'by keyword' * (not of_url)}; there are those of its BlockingConnectionPool and "
-            "of its connections"
-        ) from None
-    return make
 
 
 # ------------------------------------------------- connections, as redis-py keeps them

@@ -10,10 +10,10 @@ from openai_agents_session.redis._clients import (
     OwnClients,
     SharedClient,
     checked_client,
-    client_maker,
 )
 from openai_agents_session.redis._conversation import RedisConversation
 from openai_agents_session.redis._keys import DEFAULT_KEY_PREFIX, checked_key_prefix, list_key
+from openai_agents_session.redis._urls import client_maker
 
 if TYPE_CHECKING:
     from agents import SessionSettings
@@ -106,7 +106,8 @@ class RedisSession(BaseSession):
         Args:
             session_id: names the conversation.
             url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py reads it;
-                ``valkey://`` and ``valkeys://`` are the first two.
+                ``valkey://`` and ``valkeys://`` are the first two. Or one of a cluster or of
+                Sentinels, as for ``RedisStore.from_url``.
             key_prefix: as for the class.
             ttl: as for the class, in seconds.
             session_settings: as for the class.

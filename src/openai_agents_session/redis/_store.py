@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from agents.memory.session_settings import coerce_session_settings
 
-from openai_agents_session._arguments import checked_ttl
+from openai_agents_session._arguments import checked_flag, checked_ttl
 from openai_agents_session._store import BaseStore
 from openai_agents_session.redis._catalog import RedisCatalog
-from openai_agents_session.redis._clients import SharedClient, checked_client
+from openai_agents_session.redis._clients import OwnClients, SharedClient, checked_client
 from openai_agents_session.redis._keys import DEFAULT_KEY_PREFIX, checked_key_prefix
+from openai_agents_session.redis._urls import OPTIONS, client_maker, split_url
 
 if TYPE_CHECKING:
     from agents import SessionSettings
     from redis.asyncio import Redis, RedisCluster
+    from typing_extensions import Self
 
     from openai_agents_session.redis._clients import Clients
+    from openai_agents_session.redis._session import RedisSession
 
 
 class RedisStore(BaseStore):
@@ -63,6 +66,73 @@ class RedisStore(BaseStore):
         self._key_prefix = key_prefix
         self._clients = clients
         self._catalog = RedisCatalog(clients, key_prefix, checked_ttl("ttl", ttl), session_settings)
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        key_prefix: str | None = None,
+        ttl: int | None = None,
+        setup: bool = False,
+        session_settings: SessionSettings | dict[str, Any] | None = None,
+        **client_options: Any,
+    ) -> Self:
+        """Make a store with a client of its own, which ``close`` closes.
+
+        All its sessions share the client; in each event loop and process that uses them it is
+        another one. Nothing is sent before the first operation.
+
+        Args:
+            url: as redis-py reads it, ``redis://``, ``rediss://`` (TLS) or ``unix://``;
+                ``valkey://`` and ``valkeys://`` are the first two. Or
+                ``redis+cluster://host:port``, which may name more nodes after a comma, or
+                ``redis+sentinel://host:port,host:port/service`` for the master behind Sentinels,
+                where user and password are the master's. ``rediss+…`` is with TLS. ``key_prefix``,
+                ``ttl`` and ``setup`` may stand in its query, and so may redis-py's options.
+            key_prefix: as for the class; it goes before the one in the URL, as does ``ttl``.
+            ttl: as for the class, in seconds.
+            setup: taken as by every other store. Redis needs no setup.
+            session_settings: as for the class.
+            client_options: options of redis-py's ``BlockingConnectionPool`` and its connections,
+                such as ``max_connections=20``, or of its ``RedisCluster`` or ``Sentinel``; there,
+                ``sentinel_kwargs={"password": …}`` is for the Sentinels.
+
+        Raises:
+            TypeError: the URL is not a str, there is no such option, or as for the class.
+            ValueError: the URL can't be read, or has an option that does not exist or has a wrong
+                value, or as for the class.
+        """
+        url, in_url = split_url(url)
+        checked_flag("setup", setup)
+        store = cls.__new__(cls)
+        store._use(
+            OwnClients(client_maker(url, client_options, OPTIONS), "the store"),
+            in_url.get("key_prefix", DEFAULT_KEY_PREFIX) if key_prefix is None else key_prefix,
+            in_url.get("ttl") if ttl is None else ttl,
+            session_settings,
+        )
+        return store
+
+    def session(
+        self, session_id: str, *, session_settings: SessionSettings | dict[str, Any] | None = None
+    ) -> RedisSession:
+        """Return the session of a conversation that has no user; nothing is sent to Redis.
+
+        It is the conversation of ``RedisSession(session_id, client, key_prefix, ttl)``, and its
+        ``close`` leaves the store's client open.
+
+        Args:
+            session_id: names the conversation; any text that is not empty.
+            session_settings: the SDK's ``SessionSettings``, or a dict of its fields; None takes
+                those of the store.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: the id is empty or has a lone surrogate.
+        """
+        session = super().session(session_id, session_settings=session_settings)
+        return cast("RedisSession", session)
 
     async def close(self) -> None:
         """Close the client that ``from_url`` made; the store can't be used after that.

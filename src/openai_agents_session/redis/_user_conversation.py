@@ -90,32 +90,24 @@ class UserConversation(RedisConversation):
         Raises:
             SessionNotFoundError: the conversation has ended, and must not begin again.
         """
-        begins = script is APPEND or (script is REPLACE and bool(arguments))
-        must_be_there = begins and self._has_seen_items and not self._recreate
-        said = self._said if begins else ()
+        kind, said = b"change", self._said[:0]
+        if script is APPEND or (script is REPLACE and arguments):
+            must_be_there = self._has_seen_items and not self._recreate
+            kind, said = b"continue" if must_be_there else b"begin", self._said
         keys = (
             self.key,
             token or self._new_token(),
             self._keys.about(self._session_id),
             self._keys.index,
         )
-        answer = await run_for_user(
-            _FOR_USERS[script],
-            Operation(self._clients),
-            self._clients,
-            keys,
-            *self._seconds,
-            *arguments,
-            *said,
-            len(said),
-            int(begins),
-            int(must_be_there),
-        )
-        if must_be_there and answer == _GONE:
+        operands = (*self._seconds, *arguments, *said, b"%d" % len(said), kind)
+        operation = Operation(self._clients)
+        answer = await run_for_user(_FOR_USERS[script], operation, self._clients, keys, *operands)
+        if kind == b"continue" and answer == _GONE:
             raise SessionNotFoundError(
                 f"the conversation {self._session_id!r} has ended since this session saw it"
             )
-        self._has_seen_items = self._has_seen_items or begins
+        self._has_seen_items = self._has_seen_items or kind != b"change"
         return answer
 
     def _new_token(self) -> bytes:
