@@ -14,6 +14,7 @@ if redis.call('HEXISTS', new_about, 'created_at') == 1 then
   return 'taken'
 end
 redis.call('LLEN', list)
+local said = redis.call('HGETALL', about)
 -- As in append.lua.
 redis.call('SET', token, '', 'XX')
 try_listing()
@@ -26,8 +27,10 @@ end
 if records > 0 then
   redis.call('LTRIM', new_list, 0, records - 1)
 end
-redis.call('PERSIST', new_list) -- COPY has given it the other's expiry
-redis.call('HSET', new_about, unpack(redis.call('HGETALL', about)))
+if ttl == '0' then
+  redis.call('PERSIST', new_list) -- COPY has given it the other's expiry
+end
+redis.call('HSET', new_about, unpack(said))
 list_anew(new_list, new_about, 'created_at', now)
 redis.call('SET', token, 'done', 'EX', token_seconds)
 return 'done'

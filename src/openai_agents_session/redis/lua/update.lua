@@ -10,9 +10,11 @@ end
 -- As in append.lua.
 redis.call('SET', token, '', 'XX')
 try_listing()
+describe(list, about)
 redis.call('HDEL', token, '')
 redis.call('RPUSH', token, '')
 redis.call('EXPIRE', token, token_seconds)
+redis.call('UNLINK', token)
 local removed = 4 + 2 * ARGV[3]
 for field = 4, removed - 1, 2 do
   redis.call('HSET', about, ARGV[field], ARGV[field + 1])
@@ -22,7 +24,6 @@ if removed <= #ARGV then
 end
 list_anew(list, about)
 answer = describe(list, about)
-redis.call('UNLINK', token)
 redis.call('RPUSH', token, unpack(answer))
 redis.call('EXPIRE', token, token_seconds)
 return answer
