@@ -279,7 +279,7 @@ def clear_update(
     *,
     exists: bool = True,
     owner: Owner = NOBODY,
-    expired: bool = True,
+    expired: bool | None = None,
 ) -> dict[str, Any]:
     """Return the update that leaves an item without a conversation.
 
@@ -294,12 +294,16 @@ def clear_update(
         exists: clear an item, and do nothing where there is none; False makes one, where there
             is none.
         owner: whose the item is.
-        expired: clear also an item that has expired.
+        expired: clear only an item that has expired, or only one that has not; None for both.
     """
     condition = (
         f"attribute_exists(#session_id) AND {owner.condition} AND attribute_not_exists(#page_of) "
         "AND attribute_not_exists(#cleared_at) "
-        + ("" if expired else "AND (attribute_not_exists(#ttl) OR #ttl > :now) ")
+        + {
+            None: "",
+            True: "AND #ttl <= :now ",
+            False: "AND (attribute_not_exists(#ttl) OR #ttl > :now) ",
+        }[expired]
         if exists
         else "attribute_not_exists(#session_id) "
     ) + (
@@ -328,7 +332,7 @@ def clear_update(
     if theirs:
         values[":never"] = {"S": NEVER}
         values.update(owner.values)
-    if exists and not expired:
+    if exists and expired is not None:
         values[":now"] = number(int(time.time()))
     return {
         "UpdateExpression": update,

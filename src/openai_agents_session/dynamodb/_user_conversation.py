@@ -116,10 +116,13 @@ class UserConversation(DynamoDBConversation):
         async def attempt(item: ItemState | None, token: Token) -> None:
             nonlocal unused
             if item and not item.is_there:
+                # By another clock it may be there, and goes on with its pages.
+                unused = () if item.exists and not item.cleared else unused
                 return
             lasts = self._writer.seconds_to_live(item or self._item.last_seen)
             ttl = None if lasts is None else int(time.time()) + lasts
             if item and not _takes_clear(item, token, ttl):
+                unused = ()
                 await self._writer.commit(replace(Found.of(item), older=()), [], token)
                 return
             request = empty_update(token, self._owner, ttl)
