@@ -22,6 +22,9 @@ INDEX_DEFINITION: dict[str, Any] = {
     "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": [*SHOWN]},
 }
 
+MAX_ASKED = 10
+"""How often to ask for an index that does not appear; DescribeTable may lag behind for a moment."""
+
 _BUSY = {"ResourceInUseException", "LimitExceededException", "ValidationException"}
 """What another process, which makes the index just now, may be the reason of."""
 
@@ -36,9 +39,11 @@ async def make_index(table: Table, description: dict[str, Any], seconds: float) 
 
     Raises:
         ValueError: there is another index of that name.
+        RuntimeError: the store answers as if it made the index, as some emulators, and doesn't.
         botocore.exceptions.ClientError: as botocore raises it.
     """
     refusal: BaseException | None = None
+    asked = 0
     while True:
         index = _found(description)
         if index and index.get("IndexStatus", "ACTIVE") != "DELETING":
@@ -48,6 +53,11 @@ async def make_index(table: Table, description: dict[str, Any], seconds: float) 
         elif not index and description["TableStatus"] == "ACTIVE":
             if refusal:
                 raise refusal
+            if asked == MAX_ASKED:
+                raise RuntimeError(
+                    f"the store of table {table.name!r} makes no index in a table that is there"
+                )
+            asked += 1
             try:
                 await table.call("update_table", **_creation(description))
             except FAILED as exc:
