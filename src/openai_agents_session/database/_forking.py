@@ -96,7 +96,8 @@ class _Statements:
         copied = [column for column in m if _is_copied(column, _MESSAGE)]
         names = ["id", "agent_session_id", *(column.key for column in copied)]
         # As with the insertion of messages: only Python knows such defaults and keys.
-        computed = any(c.default and c.default.is_callable for c in m if c.key not in _MESSAGE)
+        own = [column for column in m if column.key not in _KEYS | _MESSAGE]
+        computed = any(column.default and column.default.is_callable for column in own)
         self._each = self._all = None
         if computed or not getattr(m.id.type, "binary", False):
             old = messages.alias()
