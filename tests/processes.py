@@ -9,6 +9,7 @@ import signal
 import traceback
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
     from openai_agents_session._session import BaseSession
 
-    Open: TypeAlias = Callable[[], AbstractAsyncContextManager[BaseSession]]
-    """Opens the session; sent to the processes, so a partial of a module's function."""
-    Task: TypeAlias = Callable[[BaseSession, int, int], Awaitable[Any]]
+    Open: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
+    """Opens a session or a store; sent to the processes, so a partial of a function."""
+    Task: TypeAlias = Callable[[Any, int, int], Awaitable[Any]]
 
 PROCESSES, BATCH_SIZE = 8, 4
 
@@ -43,13 +44,7 @@ def eight_processes(*preload: str) -> Generator[ProcessPoolExecutor]:
 
 async def check_writes_and_pops(workers: ProcessPoolExecutor, opened: Open, batches: int) -> None:
     """Batches stay whole and each process's in order; every item is popped exactly once."""
-
-    async def in_each(task: Task) -> list[Any]:
-        submitted = [
-            workers.submit(_work, opened, task, process, batches) for process in range(PROCESSES)
-        ]
-        return await asyncio.gather(*map(asyncio.wrap_future, submitted))
-
+    in_each = partial(work_together, workers, opened, batches=batches)
     async with opened() as session:
         await in_each(_write)
         items = cast("list[Any]", await session.get_items())
@@ -69,6 +64,16 @@ async def check_writes_and_pops(workers: ProcessPoolExecutor, opened: Open, batc
             ranks = [rank[content] for content in _contents(share)]
             assert ranks == sorted(ranks, reverse=True)
         assert await session.get_items() == []
+
+
+async def work_together(
+    workers: ProcessPoolExecutor, opened: Open, task: Task, batches: int
+) -> list[Any]:
+    """Let each process open what there is and do a task, all at once; return what each returns."""
+    submitted = [
+        workers.submit(_work, opened, task, process, batches) for process in range(PROCESSES)
+    ]
+    return await asyncio.gather(*map(asyncio.wrap_future, submitted))
 
 
 def _join(everybody: Barrier) -> None:

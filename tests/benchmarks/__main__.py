@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import databases, dynamodb, imports, serializing, sessions, tokens
+from tests.benchmarks import databases, dynamodb, imports, serializing, sessions, stores, tokens
 from tests.dynamodb.emulators import forget_machine_settings
 from tests.servers import RedisServer, find_binary
 
@@ -29,6 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(dynamodb.run(names, options.iterations or 5, options.scale))
     elif options.benchmark == "database":
         print(asyncio.run(databases.run(options.url, options.iterations or 200, options.scale)))
+    elif options.benchmark == "stores":
+        forget_machine_settings()
+        with ExitStack() as stack:
+            url = options.url or stack.enter_context(RedisServer(options.server)).url
+            print(asyncio.run(stores.run(url, options.conversations, options.iterations or 200)))
     elif options.benchmark == "tokens":
         with RedisServer(options.server) as server:
             print(asyncio.run(tokens.run(server.url, options.writes, options.sessions)))
@@ -50,12 +56,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--scale", type=int, default=1, help="divide the sizes of the long histories")
     add("--writes", type=int, default=1000, help="tokens: writes a second")
     add("--sessions", type=int, default=1000, help="tokens: sessions that are written to")
+    add("--conversations", type=int, default=10_000, help="stores: how many there are in all")
     add("--emulator", action="append", choices=["dynalite", "local"], help=_EMULATOR_HELP)
     return parser
 
 
-_BENCHMARKS = ["sessions", "import", "tokens", "serializer", "dynamodb", "database"]
-_URL_HELP = "sessions: a server to measure on, touching own keys only; database: an empty one"
+_BENCHMARKS = ["sessions", "stores", "import", "tokens", "serializer", "dynamodb", "database"]
+_URL_HELP = (
+    "sessions: a server to measure on, touching own keys only; database: an empty one; stores: "
+    "whatever open_store takes"
+)
 _EMULATOR_HELP = "dynamodb: started for the run, given again for another (default: both)"
 _BENCHMARKS_HELP = "what to measure (default: sessions)"
 
