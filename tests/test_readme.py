@@ -244,7 +244,9 @@ async def test_the_quick_start_of_the_readme_remembers(
     page = ROOT / "README.md"
     assert any(ADDRESS in block.code for block in blocks(page))
     await run_page(page, page_names, server)
-    assert capsys.readouterr().out.splitlines() == ["Your name is Ada."] * 4
+    printed = capsys.readouterr().out.splitlines()
+    listed = ["groceries-2 Groceries 1", "groceries Groceries 1"]
+    assert printed == ["Your name is Ada.", *listed, *["Your name is Ada."] * 3]
     assert server.call("LLEN", "openai_agents_session:user-123") == 4
     assert 0 < server.call("TTL", "openai_agents_session:user-123") <= 3600
     (item,) = (await dynamodb.scan(TableName=TABLE))["Items"]
