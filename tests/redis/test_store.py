@@ -128,7 +128,7 @@ async def test_each_operation_is_one_request(redis_server: Endpoint, key_prefix:
         assert sent == dict.fromkeys(once, 1)
         before = proxy.requests.total()
         await ada.erase()
-        assert proxy.requests.total() - before <= 5
+        assert proxy.requests.total() - before <= 6  # three for the index, three for the rest
         async with Redis.from_url(redis_server.url) as direct:
             assert not await all_keys(direct, f"{key_prefix}@*".encode())
 
@@ -162,8 +162,8 @@ def test_all_keys_of_a_user_are_in_one_slot(prefix: str) -> None:
             for session_id in ("s", "{t}", "}", "{}")
             for key in (
                 keys.index,
-                keys.list(session_id),
-                keys.about(session_id),
+                keys.list(session_id.encode()),
+                keys.about(session_id.encode()),
                 keys.new_token(),
                 keys.new_private_token(),
             )
@@ -274,10 +274,8 @@ async def test_what_has_expired_leaves_the_index_when_it_is_listed(
     page = await ada.list(limit=5)
     assert not page.conversations
     assert page.cursor is not None
-    page = await ada.list(limit=5, cursor=page.cursor)
 
-    assert [each.session_id for each in page.conversations] == ["lives"]
-    assert page.cursor is None
+    assert [each.session_id async for each in ada] == ["lives"]
     assert await redis_client.zcard(index) == 1
 
 

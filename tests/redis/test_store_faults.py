@@ -226,7 +226,7 @@ async def test_an_erase_that_ends_in_the_middle(
             raise ConnectionError("gone")
         return await whole_run(script, *arguments)
 
-    for left in range(4):
+    for left in range(3):
         for number in range(6):
             await ada.session(f"{number}").add_items(ITEMS)
         there = len([each async for each in ada])
@@ -237,8 +237,8 @@ async def test_an_erase_that_ends_in_the_middle(
                 await ada.erase()
         assert len([each async for each in ada]) == max(0, there - 2 * left)
         await assert_agreement(redis_client, key_prefix)
-    await ada.session("a").add_items(ITEMS)
-    assert (await ada.erase()).items == 3
+    left = len([each async for each in ada])
+    assert (await ada.erase()).conversations == left > 0
     assert index_of(key_prefix, "ada") not in await dump_of(redis_client)
 
 

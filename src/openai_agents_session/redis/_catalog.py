@@ -23,7 +23,7 @@ from openai_agents_session.redis._session import RedisSession
 from openai_agents_session.redis._user_conversation import UserConversation, run_for_user
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from openai_agents_session._catalog import ConversationInfo, Cursor, Forked, Found
@@ -31,13 +31,16 @@ if TYPE_CHECKING:
 
 _GET = Script("describe", b"return describe(KEYS[1], KEYS[2])")
 _RECORDS = Script("records")
-_PAGE = Script("describe", "page")
+_PAGE, _FORGET = Script("describe", "page"), Script("forget")
 _UPDATE = Script("clock", "describe", "index", "update")
 _DELETE, _FORK = Script("index", "delete"), Script("clock", "index", "fork")
 _ERASE = Script("erase")
 
 _EXAMINED = 10_000
 """How many entries of the index one page looks at, some milliseconds for the server."""
+
+_FORGOTTEN_AT_ONCE = 1000
+"""How many entries of what has expired one page takes out of the index."""
 
 _ERASED_AT_ONCE = 500
 
@@ -101,19 +104,28 @@ class RedisCatalog:
         active: bool | None,
         search: str | None,
     ) -> Found:
-        """Return a user's conversations, the last written to first, in one script."""
+        """Return a user's conversations, the last written to first, in one script.
+
+        Another one takes out of the index what has expired.
+        """
         if search:
             raise NotImplementedError(
                 "Redis cannot search; list the user's conversations and compare their names"
             )
+        keys = self._keys(user)
         place = () if cursor is None else _checked_place(cursor)
         kind = b"" if active is None else b"%d" % active
-        answer = await self._run(_PAGE, (self._keys(user).index,), limit, _EXAMINED, kind, *place)
-        found = [info for one, said in answer[0] if (info := described(user, one.decode(), said))]
-        if len(answer) == 1:
-            return found, None
-        score, session_id = answer[1]
-        return found, [int(float(score)), session_id.decode()]
+        asked = (limit, _EXAMINED, _FORGOTTEN_AT_ONCE, kind, *place)
+        while True:
+            found, gone, *rest = await self._run(_PAGE, (keys.index,), *asked)
+            abouts = [keys.about(session_id) for session_id in gone]
+            if not gone or await self._run(_FORGET, (keys.index, *abouts)) == 0:
+                break  # else they were elsewhere, while a cluster moved the slot, or began anew
+        page = [info for one, said in found if (info := described(user, one.decode(), said))]
+        if not rest:
+            return page, None
+        score, session_id = rest[0]
+        return page, [int(float(score)), session_id.decode()]
 
     async def count(self, user: Any, *, active: bool | None, search: str | None) -> None:
         """Return None: the index also counts what has expired since it was last read."""
@@ -121,8 +133,7 @@ class RedisCatalog:
     async def get(self, user: Any, session_id: str) -> ConversationInfo | None:
         """Return a conversation, in one script."""
         keys = self._keys(user)
-        said = await self._run(_GET, (keys.list(session_id), keys.about(session_id)))
-        return described(user, session_id, said)
+        return described(user, session_id, await self._run(_GET, keys.of(session_id)))
 
     async def update(
         self, user: Any, session_id: str, changes: Mapping[str, Any]
@@ -151,40 +162,40 @@ class RedisCatalog:
         """Begin a conversation with what another one has: the server copies it."""
         keys = self._keys(user)
         operands = self._keys_of_write(keys, session_id, keys.new_token())
-        new = (keys.list(new_id), keys.about(new_id))
         records = -1 if items is None else items
-        forked = await self._run(_FORK, (*operands, *new), *self._seconds, records)
+        operands += keys.of(new_id)
+        forked = await self._run(_FORK, operands, *self._seconds, records)
         return cast("Forked", forked.decode())
 
     async def erase(self, user: Any) -> Erased:
         """Delete what the index lists, and then what it may have lost."""
         keys = self._keys(user)
-        deleted = [0, 0]
+        conversations = items = 0
 
-        async def erase_some(most: int, ids: Iterable[bytes] = ()) -> int:
-            operands = (keys.index, keys.new_token())
-            answer = await self._run(_ERASE, operands, TOKEN_SECONDS, most, *ids)
-            dealt_with, *counts = map(int, answer.split())
-            deleted[:] = map(sum, zip(deleted, counts, strict=True))
-            return dealt_with
-
-        while await erase_some(_ERASED_AT_ONCE):
-            pass
-        async for found in keys_of_user(self._clients, keys):
-            ids = [*{session_id for key in found if (session_id := keys.id_of(key))}]
+        async def erase_some(ids: Sequence[bytes]) -> None:
+            nonlocal conversations, items
             for first in range(0, len(ids), _ERASED_AT_ONCE):
-                await erase_some(0, ids[first : first + _ERASED_AT_ONCE])
+                batch = ids[first : first + _ERASED_AT_ONCE]
+                own = [key for each in batch for key in (keys.list(each), keys.about(each))]
+                operands = (keys.index, keys.new_token(), *own)
+                counts = (await self._run(_ERASE, operands, TOKEN_SECONDS)).split()
+                conversations, items = conversations + int(counts[0]), items + int(counts[1])
+
+        while ids := await self._send("ZRANGE", keys.index, 0, _ERASED_AT_ONCE - 1):
+            await erase_some(ids)
+        async for found in keys_of_user(self._clients, keys):
+            await erase_some([*{session_id for key in found if (session_id := keys.id_of(key))}])
             if rest := [key for key in found if not keys.id_of(key)]:
-                await Operation(self._clients).send("UNLINK", *rest)
-        return Erased(user, *deleted)
+                await self._send("UNLINK", *rest)
+        return Erased(user, conversations, items)
 
     async def records(
         self, user: Any, session_id: str, newest: int, before: int | None
     ) -> Sequence[tuple[int, bytes | str, datetime | None]] | None:
         """Return the newest records with their places in the list, in one script."""
         keys = self._keys(user)
-        operands = (keys.list(session_id), keys.about(session_id))
-        answer = await self._run(_RECORDS, operands, newest, -1 if before is None else before)
+        asked = (newest, -1 if before is None else before)
+        answer = await self._run(_RECORDS, keys.of(session_id), *asked)
         if answer is None:
             return None
         first, *records = answer
@@ -205,7 +216,11 @@ class RedisCatalog:
         return UserKeys(self._key_prefix, user)
 
     def _keys_of_write(self, keys: UserKeys, session_id: str, token: bytes) -> tuple[bytes, ...]:
-        return (keys.list(session_id), token, keys.about(session_id), keys.index)
+        records, about = keys.of(session_id)
+        return (records, token, about, keys.index)
+
+    async def _send(self, *command: Any) -> Any:
+        return await Operation(self._clients).send(*command)
 
     async def _run(self, script: Script, keys: tuple[bytes, ...], *arguments: int | bytes) -> Any:
         return await run_for_user(script, Operation(self._clients), self._clients, keys, *arguments)

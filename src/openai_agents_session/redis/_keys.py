@@ -53,13 +53,18 @@ class UserKeys:
     def __init__(self, key_prefix: str, user_id: str) -> None:
         self.index = f"{key_prefix}@{{{quote(user_id, safe='')}}}".encode()
 
-    def list(self, session_id: str) -> bytes:
+    def list(self, session_id: bytes) -> bytes:
         """Return the key of a conversation's list."""
-        return b"%b:%b" % (self.index, session_id.encode())
+        return b"%b:%b" % (self.index, session_id)
 
-    def about(self, session_id: str) -> bytes:
+    def about(self, session_id: bytes) -> bytes:
         """Return the key of the hash of what is said about a conversation."""
-        return b"%b~%b" % (self.index, session_id.encode())
+        return b"%b~%b" % (self.index, session_id)
+
+    def of(self, session_id: str) -> tuple[bytes, bytes]:
+        """Return the keys of a conversation's list and hash."""
+        named = session_id.encode()
+        return self.list(named), self.about(named)
 
     def has(self, key: bytes) -> bool:
         """Whether a key that begins like these is one of them."""

@@ -65,7 +65,7 @@ class UserConversation(RedisConversation):
         *,
         recreate: bool,
     ) -> None:
-        super().__init__(clients, keys.list(session_id), ttl)
+        super().__init__(clients, keys.list(session_id.encode()), ttl)
         self._keys = keys
         self._session_id = session_id
         self._said = fields_of(about)
@@ -97,7 +97,7 @@ class UserConversation(RedisConversation):
         keys = (
             self.key,
             token or self._new_token(),
-            self._keys.about(self._session_id),
+            self._keys.about(self._session_id.encode()),
             self._keys.index,
         )
         operands = (*self._seconds, *arguments, *said, b"%d" % len(said), kind)
@@ -107,7 +107,8 @@ class UserConversation(RedisConversation):
             raise SessionNotFoundError(
                 f"the conversation {self._session_id!r} has ended since this session saw it"
             )
-        self._has_seen_items = self._has_seen_items or kind != b"change"
+        if kind != b"change" or isinstance(answer, bytes):  # a record that was popped
+            self._has_seen_items = True
         return answer
 
     def _new_token(self) -> bytes:
