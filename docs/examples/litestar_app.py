@@ -349,6 +349,7 @@ app = Litestar(
             database,
             session_model=AgentSession,
             run_options=Provide(provide_run_options, sync_to_thread=False),
+            all_messages=True,  # the page shows the calls of tools
         )
     ],
     on_app_init=[login_auth.on_app_init],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -13,8 +12,6 @@ from uuid import UUID
 
 import pytest
 import pytest_asyncio
-from agents import Agent, function_tool
-from agents.testing import ScriptedModel, assistant_message, function_call
 from litestar import Litestar
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from litestar.testing import AsyncTestClient
@@ -79,41 +76,6 @@ class HeaderAuthentication(AbstractAuthenticationMiddleware):
         """Return the user that the header names."""
         named = connection.headers.get("X-User")
         return AuthenticationResult(user=named and LoggedIn(UUID(named)), auth=None)
-
-
-def answering(*answers: str) -> Agent[Any]:
-    """An agent that gives these answers, one after the other."""
-    steps = [[assistant_message(text)] for text in answers]
-    return Agent(name="Assistant", instructions="Be brief.", model=ScriptedModel(steps))
-
-
-def last_input(agent: Agent[Any]) -> Any:
-    """What the agent's model was given the last time."""
-    assert isinstance(agent.model, ScriptedModel)
-    assert agent.model.last_call is not None
-    return agent.model.last_call.input
-
-
-class SlowAgent:
-    """An agent whose tool sets ``working`` when it begins, and ends once ``go_on`` is set.
-
-    Args:
-        answer: what it says when the tool has ended.
-    """
-
-    def __init__(self, answer: str) -> None:
-        self.working, self.go_on = asyncio.Event(), asyncio.Event()
-
-        @function_tool
-        async def work() -> str:
-            """Take a while."""
-            self.working.set()
-            await self.go_on.wait()
-            return "done"
-
-        call = function_call("work", "{}", call_id="call_1")
-        self.model = ScriptedModel([[call], [assistant_message(answer)]])
-        self.agent = Agent(name="Slow", model=self.model, tools=[work])
 
 
 def make_app(agent: Any, database: Any, **options: Any) -> Litestar:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -71,9 +69,3 @@ def logged_in(site: str, who: dict[str, str]) -> Generator[httpx.Client]:
         assert client.post("/register", json=who).status_code in {204, 409}
         assert client.post("/login", json=who).status_code == 204
         yield client
-
-
-def events(text: str) -> list[tuple[str, Any]]:
-    """The server-sent events of a response."""
-    found = re.findall(r"event: (.*)\r\ndata: (.*)\r\n\r\n", text)
-    return [(name, json.loads(data)) for name, data in found]

@@ -19,8 +19,9 @@ import jwt
 import pytest
 
 from tests.interpreters import run_python
-from tests.litestar.example import ADA, BOB, EXAMPLE, SECRET, data, events, logged_in, running
+from tests.litestar.example import ADA, BOB, EXAMPLE, SECRET, data, logged_in, running
 from tests.shares import share_of
+from tests.web.serving import events
 
 
 def use(site: str) -> None:

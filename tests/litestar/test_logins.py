@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from tests.litestar.example import ADA, EXAMPLE, SECRET
-from tests.litestar.test_runs import serving
+from tests.web.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 
+from tests.dynamodb import emulators
 from tests.servers import RedisServer, sweep
 from tests.web.apps import FRAMEWORKS
-from tests.web.places import Place, in_memory, in_redis, in_sqlite
+from tests.web.places import Place, at, in_memory
 from tests.web.serving import running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
     from pathlib import Path
 
     import httpx
@@ -31,11 +33,44 @@ ROUTES = [
 ]
 BODIES = [route for route in ROUTES if route[2]]
 
-BACKENDS = [
-    "memory",
-    pytest.param("sqlite", marks=pytest.mark.database),
-    pytest.param("redis", marks=pytest.mark.redis),
+BACKENDS = {
+    "memory": (),
+    "sqlite": (pytest.mark.database,),
+    "redis": (pytest.mark.redis,),
+    "dynamodb": (pytest.mark.dynamodb,),
+}
+SHARE = [
+    *(("litestar", "sqlite"), ("litestar", "redis")),
+    *(("fastapi", "memory"), ("fastapi", "dynamodb")),
 ]
+"""What is run without ``--slow``: each framework, and each backend."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a framework, a backend or both on each."""
+    named = [name for name in ("framework", "backend") if name in metafunc.fixturenames]
+    if named == ["framework"]:
+        metafunc.parametrize(named, [(each,) for each in FRAMEWORKS], indirect=True)
+    elif named == ["framework", "backend"]:
+        pairs = [(framework, backend) for framework in FRAMEWORKS for backend in BACKENDS]
+        slow = pytest.mark.slow
+        cases = [
+            pytest.param(*pair, marks=[*BACKENDS[pair[1]], *([] if pair in SHARE else [slow])])
+            for pair in pairs
+        ]
+        metafunc.parametrize(named, cases, indirect=True)
+
+
+@pytest.fixture
+def framework(request: pytest.FixtureRequest) -> str:
+    """The name of a web framework."""
+    return str(request.param)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of a backend."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -45,21 +80,46 @@ def valkey() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest_asyncio.fixture(params=BACKENDS)
-async def place(
-    request: pytest.FixtureRequest, tmp_path: Path, key_prefix: str
-) -> AsyncIterator[Place]:
-    """A place on each backend, empty."""
-    if request.param == "sqlite":
-        async with in_sqlite(tmp_path) as place:
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """Where an emulator of DynamoDB answers; each test has a table of its own."""
+    with emulators.running("moto") as emulator:
+        yield emulator.url
+
+
+@asynccontextmanager
+async def place_on(
+    backend: str, request: pytest.FixtureRequest, directory: Path
+) -> AsyncGenerator[Place]:
+    """A place on a backend, empty, and nothing is left of it."""
+    name = f"test-{uuid4().hex}"
+    if backend == "sqlite":
+        # So many writers on one file may have to wait for longer than by default.
+        url = f"sqlite+aiosqlite:///{directory / 'test.db'}?timeout=60"
+        async with at(url, is_sql=True) as place:
             yield place
-    elif request.param == "redis":
+    elif backend == "redis":
         server = request.getfixturevalue("valkey")
-        async with in_redis(server.url, key_prefix) as place:
+        async with at(f"{server.url}?key_prefix={name}") as place:
             yield place
-        sweep(server, key_prefix)
+        sweep(server, name)
+    elif backend == "dynamodb":
+        endpoint = quote(request.getfixturevalue("moto"), safe="")
+        async with at(f"dynamodb://{name}?region=eu-central-1&endpoint_url={endpoint}") as place:
+            yield place
     else:
         yield in_memory()
+
+
+@pytest_asyncio.fixture
+async def place(
+    request: pytest.FixtureRequest, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[Place]:
+    """A place on each backend."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "test")  # a URL has no credentials
+    async with place_on(backend, request, tmp_path) as place:
+        yield place
 
 
 @pytest.fixture
@@ -68,10 +128,10 @@ def memory() -> Place:
     return in_memory()
 
 
-@pytest.fixture(params=list(FRAMEWORKS))
-def make_app(request: pytest.FixtureRequest) -> Any:
+@pytest.fixture
+def make_app(framework: str) -> Any:
     """Make an application of an agent, a store and options, with each web framework."""
-    return FRAMEWORKS[request.param]
+    return FRAMEWORKS[framework]
 
 
 class ClientOf(Protocol):

@@ -6,16 +6,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-
-from openai_agents_session import DatabaseStore, RedisStore
-from openai_agents_session.database import Base
+from openai_agents_session import open_store
 from tests.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
 
     from openai_agents_session.store import BaseStore
 
@@ -53,21 +48,7 @@ def in_memory() -> Place:
 
 
 @asynccontextmanager
-async def in_sqlite(directory: Path) -> AsyncGenerator[Place]:
-    """A file with the shipped tables."""
-    engine = create_async_engine(
-        f"sqlite+aiosqlite:///{directory / 'test.db'}", connect_args={"timeout": 60}
-    )
-    async with engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-    store = DatabaseStore(async_sessionmaker(engine))
-    yield Place(store, store, is_sql=True)
-    await engine.dispose()
-
-
-@asynccontextmanager
-async def in_redis(url: str, key_prefix: str) -> AsyncGenerator[Place]:
-    """Keys of one prefix on a server."""
-    async with Redis.from_url(url) as client:
-        store = RedisStore(client, key_prefix=key_prefix)
-        yield Place(store, store)
+async def at(url: str, *, is_sql: bool = False) -> AsyncGenerator[Place]:
+    """What a URL names, with all that it needs; the application opens it for itself."""
+    async with open_store(url, setup=True) as store:
+        yield Place(url, store, is_sql)

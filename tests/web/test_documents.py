@@ -10,7 +10,7 @@ import pytest
 from openai_agents_session._web import routes
 from tests.memory_store import MemoryStore
 from tests.web.agents import answering
-from tests.web.apps import FRAMEWORKS, document_of
+from tests.web.apps import document_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,10 +28,10 @@ STATUSES = {
 }
 
 
-@pytest.fixture(params=list(FRAMEWORKS))
-def document(request: pytest.FixtureRequest) -> dict[str, Any]:
+@pytest.fixture
+def document(make_app: Any) -> dict[str, Any]:
     """The document of an application."""
-    return document_of(FRAMEWORKS[request.param](answering(), MemoryStore()))
+    return document_of(make_app(answering(), MemoryStore()))
 
 
 def routes_of(document: dict[str, Any]) -> dict[str, Any]:

@@ -268,7 +268,7 @@ async def check_health(store: BaseStore) -> HealthRead:
     with quietly("The health check", otherwise=UnavailableError):
         if not await asyncio.wait_for(store.ping(), HEALTH_SECONDS):
             raise UnavailableError
-    return HealthRead()
+    return HealthRead(status="ok")
 
 
 def _read(conversation: ConversationInfo | None) -> ConversationRead:

@@ -49,12 +49,12 @@ Description: TypeAlias = Annotated[
 ]
 
 
-def _exactly(kind: type) -> BeforeValidator:
+def _exactly(*kinds: type) -> BeforeValidator:
     """Make a check of a value's type: Litestar has pydantic be lax, which would take "yes"."""
 
     def check(value: Any) -> Any:
-        if type(value) is not kind:
-            raise ValueError(f"must be of type {kind.__name__}")
+        if type(value) not in kinds:
+            raise ValueError(f"must be of type {kinds[0].__name__}")
         return value
 
     return BeforeValidator(check)
@@ -168,8 +168,13 @@ class ConversationFork(_Request):
         ),
     ]
     items: Annotated[
-        Annotated[int, Field(ge=0, le=MAX_ITEMS), _exactly(int)] | None,
-        Field(description="How many of the oldest items to copy, tools' included; null for all."),
+        int | None,
+        Field(
+            ge=0,
+            le=MAX_ITEMS,
+            description="How many of the oldest items to copy, tools' included; null for all.",
+        ),
+        _exactly(int, type(None)),
     ] = None
 
 
@@ -187,7 +192,7 @@ class MessageRead(BaseModel):
 class HealthRead(BaseModel):
     """The conversations can be reached."""
 
-    status: Annotated[Literal["ok"], Field(examples=["ok"])] = "ok"
+    status: Annotated[Literal["ok"], Field(examples=["ok"])]
 
 
 class ErrorRead(BaseModel):

@@ -5,11 +5,13 @@
     GET    /agents/sessions                             list the user's conversations
     GET    /agents/sessions/{session_id}/messages       read the messages of one
     PATCH  /agents/sessions/{session_id}                rename, describe or archive it
+    POST   /agents/sessions/{session_id}/fork           begin a new one with its items
     DELETE /agents/sessions/{session_id}                delete it with its messages
+    GET    /agents/health                               check that the store answers
 
 ``Litestar(plugins=[AgentSessionsPlugin(agent, "sqlite+aiosqlite:///app.db")])`` is all it
-takes. The application's authentication says who the user is. Nothing in a request's path, query
-or body can change that.
+takes; any store's URL will do. The application's authentication says who the user is. Nothing in
+a request's path, query or body can change that.
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ try:
     from openai_agents_session._web.schemas import (
         ChatRequest,
         ChatResponse,
+        ConversationFork,
         ConversationPage,
         ConversationPatch,
         ConversationRead,
+        HealthRead,
         MessageRead,
     )
     from openai_agents_session.litestar._controller import AgentController
@@ -45,9 +49,11 @@ __all__ = [
     "AgentSessionsPlugin",
     "ChatRequest",
     "ChatResponse",
+    "ConversationFork",
     "ConversationPage",
     "ConversationPatch",
     "ConversationRead",
+    "HealthRead",
     "MessageRead",
     "NotJSONException",
     "provide_user_id",

@@ -1,79 +1,73 @@
 """AgentController: routes for the conversations of the current user."""
 
 # Litestar reads these annotations at run time, so they are not postponed.
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 from advanced_alchemy.exceptions import NotFoundError
-from agents import Agent
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
-from litestar.exceptions import NotAuthorizedException, NotFoundException
-from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example
-from litestar.params import FromQuery, QueryParameter, SkipValidation
+from litestar.params import FromQuery, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
-from litestar.status_codes import HTTP_200_OK
+from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
 
-from openai_agents_session._arguments import MAX_NAME
-from openai_agents_session._web import errors
-from openai_agents_session._web.errors import quietly
+from openai_agents_session._arguments import MAX_NAME, MAX_NUMBER
+from openai_agents_session._session import BaseSession
+from openai_agents_session._store import BaseStore, UserConversations
+from openai_agents_session._web import errors, routes
 from openai_agents_session._web.runs import Event, answer, begin
 from openai_agents_session._web.schemas import (
     MAX_BODY,
+    STREAM,
+    STREAM_EXAMPLES,
     WITHOUT_NUL,
     ChatEvent,
     ChatResponse,
     ConversationPage,
     ConversationRead,
+    HealthRead,
     MessageRead,
 )
-from openai_agents_session.database import AgentSessionService, CursorError, DatabaseSession
-from openai_agents_session.litestar._errors import (
-    AgentFailedException,
-    ApprovalNeededException,
-    NotJSONException,
-    RefusedException,
-    UnavailableException,
-    answer_error,
-)
+from openai_agents_session.database import CursorError
+from openai_agents_session.litestar._errors import answer_error, raised_by
 from openai_agents_session.litestar._json import require_json
-from openai_agents_session.litestar._schemas import ChatBody, PatchBody, SessionId
+from openai_agents_session.litestar._schemas import (
+    ChatBody,
+    ForkBody,
+    PatchBody,
+    SessionId,
+    TheAgent,
+)
 
-TheAgent: TypeAlias = NamedDependency[SkipValidation[Agent[Any]]]
-"""Litestar would look into the dataclass that an agent is."""
-
+Conversations: TypeAlias = NamedDependency[UserConversations]
 Limit: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="How many at most.")]
 
-STREAM = [
-    Example("A piece of the answer", value={"event": "delta", "data": '{"text": "I will "}'}),
-    Example(
-        "A tool call, before it runs",
-        value={
-            "event": "tool_call",
-            "data": '{"tool_call_id": "call_123", "tool_name": "add_todo", "content": "{}"}',
-        },
-    ),
-    Example(
-        "Its output",
-        value={
-            "event": "tool_output",
-            "data": '{"tool_call_id": "call_123", "content": "It is on your list."}',
-        },
-    ),
-    Example(
-        "The whole answer, at the end",
-        value={"event": "done", "data": '{"response": "I will.", "session_id": "groceries"}'},
-    ),
-    Example(
-        "An error, instead of the answer",
-        value={
-            "event": "error",
-            "data": '{"status_code": 502, "detail": "The agent could not answer."}',
-        },
-    ),
-]
+_EVENTS = ResponseSpec(
+    ChatEvent,
+    media_type="text/event-stream",
+    description=STREAM,
+    generate_examples=False,
+    examples=[
+        Example(summary, value={"event": event, "data": data})
+        for summary, (event, data) in STREAM_EXAMPLES.items()
+    ],
+)
+
+
+def _path(route: routes.Route) -> str:
+    return route.path.replace("{session_id}", "{session_id:str}")
+
+
+def _shown(route: routes.Route) -> Mapping[str, Any]:
+    """Return what OpenAPI says of a route, as Litestar takes it."""
+    return {
+        "summary": route.summary,
+        "description": route.description,
+        "raises": raised_by(route),
+    }
 
 
 def _sent_as(event: Event) -> ServerSentEventMessage:
@@ -97,10 +91,13 @@ class AgentController(Controller):
     dependencies:
 
         agent                    the agent that answers
-        user_id                  the current user's key, or a 401
-        agent_session            the ``DatabaseSession`` for the path's ``session_id``
-        agent_session_service    the ``AgentSessionService`` for this request
+        user_id                  the current user's id, or a 401
+        conversations            the ``UserConversations`` of the current user
+        agent_session            their session for the path's ``session_id``
+        agent_session_store      the store of all conversations
+        agent_session_service    on a SQL database, the ``AgentSessionService`` for this request
         run_options              more arguments for ``Runner.run``
+        all_messages             whether messages of tools are shown as well
 
     They never come from the query: without a provider for each, the application doesn't start.
 
@@ -119,76 +116,47 @@ class AgentController(Controller):
     }
 
     @post(
-        "/sessions/{session_id:str}/chat",
+        _path(routes.CHAT),
         status_code=HTTP_200_OK,
         guards=[require_json],
-        summary="Send a message and get the answer",
-        raises=[
-            NotAuthorizedException,
-            NotFoundException,
-            ApprovalNeededException,
-            NotJSONException,
-            RequestEntityTooLarge,
-            RefusedException,
-            AgentFailedException,
-            UnavailableException,
-        ],
+        **_shown(routes.CHAT),
     )
     async def chat(
         self,
         session_id: SessionId,
         data: ChatBody,
         agent: TheAgent,
-        agent_session: NamedDependency[DatabaseSession],
+        agent_session: NamedDependency[BaseSession],
         run_options: NamedDependency[dict[str, Any]],
     ) -> ChatResponse:
-        """Continue the user's conversation, or begin it: a new one needs no other call."""
+        """Answer a message."""
         response = await answer(agent, data.message, agent_session, run_options)
         return ChatResponse(response=response, session_id=session_id)
 
     @post(
-        "/sessions/{session_id:str}/chat/stream",
+        _path(routes.CHAT_STREAM),
         status_code=HTTP_200_OK,
         guards=[require_json],
-        summary="Send a message and stream the answer",
-        raises=[NotAuthorizedException, NotJSONException, RequestEntityTooLarge],
-        responses={
-            HTTP_200_OK: ResponseSpec(
-                ChatEvent,
-                media_type="text/event-stream",
-                description="Server-sent events: any number of `delta`, `tool_call` and "
-                "`tool_output`, then `done` or `error`.",
-                generate_examples=False,
-                examples=STREAM,
-            )
-        },
+        responses={HTTP_200_OK: _EVENTS},
+        **_shown(routes.CHAT_STREAM),
     )
     async def chat_stream(
         self,
         session_id: SessionId,  # noqa: ARG002 - for OpenAPI; agent_session has it
         data: ChatBody,
         agent: TheAgent,
-        agent_session: NamedDependency[DatabaseSession],
+        agent_session: NamedDependency[BaseSession],
         run_options: NamedDependency[dict[str, Any]],
     ) -> ServerSentEvent:
-        """Send the same answer piece by piece, and the tool calls as they happen.
-
-        If the run fails, the stream ends with an `error` event with `status_code` and `detail`.
-        If the client goes away, the current turn is finished and stored, and no other begins.
-        """
+        """Answer a message piece by piece."""
         stream = await begin(agent, data.message, agent_session, run_options, _sent_as)
         return ServerSentEvent(stream)
 
-    @get(
-        "/sessions",
-        summary="List the user's conversations",
-        raises=[NotAuthorizedException, UnavailableException],
-    )
+    @get(_path(routes.LIST_SESSIONS), **_shown(routes.LIST_SESSIONS))
     async def list_sessions(
         self,
         *,
-        user_id: NamedDependency[Any],
-        agent_session_service: NamedDependency[AgentSessionService],
+        conversations: Conversations,
         limit: Limit = 50,
         after: Annotated[
             str | None,
@@ -202,82 +170,54 @@ class AgentController(Controller):
             ),
         ] = None,
     ) -> ConversationPage:
-        """Return a page of conversations, the last written to first."""
-        with quietly("Listing the conversations"):
-            found = await agent_session_service.list_for_user(
-                user_id, limit=limit, after=after, is_active=is_active, search=search
-            )
-            total = await agent_session_service.count_for_user(
-                user_id, is_active=is_active, search=search
-            )
-        return ConversationPage(
-            items=[ConversationRead.model_validate(row, from_attributes=True) for row in found],
-            cursor=agent_session_service.cursor(found[-1]) if len(found) == limit else None,
-            limit=limit,
-            total=total,
+        """Return a page of conversations."""
+        return await routes.list_sessions(
+            conversations, limit=limit, after=after, is_active=is_active, search=search
         )
 
-    @get(
-        "/sessions/{session_id:str}/messages",
-        summary="Read a conversation",
-        raises=[NotAuthorizedException, NotFoundException, UnavailableException],
-    )
+    @get(_path(routes.LIST_MESSAGES), **_shown(routes.LIST_MESSAGES))
     async def list_messages(
         self,
+        *,
         session_id: SessionId,
-        user_id: NamedDependency[Any],
-        agent_session_service: NamedDependency[AgentSessionService],
+        conversations: Conversations,
+        all_messages: NamedDependency[bool],
         limit: Limit = 50,
         before: Annotated[
             int | None,
-            QueryParameter(ge=0, le=2**63 - 1, description="Only messages before this position."),
+            QueryParameter(ge=0, le=MAX_NUMBER, description="Only messages before this position."),
         ] = None,
     ) -> list[MessageRead]:
-        """Return the newest messages, or those before a position; oldest first."""
-        with quietly(f"Reading session {session_id!r}"):
-            rows = await agent_session_service.list_messages(
-                session_id, user_id=user_id, limit=limit, before=before
-            )
-            return [MessageRead.model_validate(row, from_attributes=True) for row in rows]
+        """Return messages of a conversation."""
+        return await routes.list_messages(
+            conversations, session_id, limit=limit, before=before, all_messages=all_messages
+        )
 
-    @patch(
-        "/sessions/{session_id:str}",
-        guards=[require_json],
-        summary="Rename, describe or archive a conversation",
-        raises=[
-            NotAuthorizedException,
-            NotFoundException,
-            NotJSONException,
-            RequestEntityTooLarge,
-            UnavailableException,
-        ],
-    )
+    @patch(_path(routes.UPDATE_SESSION), guards=[require_json], **_shown(routes.UPDATE_SESSION))
     async def update_session(
-        self,
-        session_id: SessionId,
-        data: PatchBody,
-        user_id: NamedDependency[Any],
-        agent_session_service: NamedDependency[AgentSessionService],
+        self, session_id: SessionId, data: PatchBody, conversations: Conversations
     ) -> ConversationRead:
-        """Change the fields that are sent; null clears."""
-        changes = data.model_dump(exclude_unset=True)
-        with quietly(f"Changing session {session_id!r}"):
-            row = await agent_session_service.update_metadata(
-                session_id, user_id=user_id, **changes
-            )
-            return ConversationRead.model_validate(row, from_attributes=True)
+        """Change what is said about a conversation."""
+        return await routes.update_session(conversations, session_id, data)
 
-    @delete(
-        "/sessions/{session_id:str}",
-        summary="Delete a conversation",
-        raises=[NotAuthorizedException, NotFoundException, UnavailableException],
+    @post(
+        _path(routes.FORK_SESSION),
+        status_code=HTTP_201_CREATED,
+        guards=[require_json],
+        **_shown(routes.FORK_SESSION),
     )
-    async def delete_session(
-        self,
-        session_id: SessionId,
-        user_id: NamedDependency[Any],
-        agent_session_service: NamedDependency[AgentSessionService],
-    ) -> None:
-        """Delete a conversation with its messages."""
-        with quietly(f"Deleting session {session_id!r}"):
-            await agent_session_service.delete(session_id, user_id=user_id)
+    async def fork_session(
+        self, session_id: SessionId, data: ForkBody, conversations: Conversations
+    ) -> ConversationRead:
+        """Begin a conversation with the items of another."""
+        return await routes.fork_session(conversations, session_id, data)
+
+    @delete(_path(routes.DELETE_SESSION), **_shown(routes.DELETE_SESSION))
+    async def delete_session(self, session_id: SessionId, conversations: Conversations) -> None:
+        """Delete a conversation."""
+        await routes.delete_session(conversations, session_id)
+
+    @get(_path(routes.HEALTH), exclude_from_auth=True, **_shown(routes.HEALTH))
+    async def check_health(self, agent_session_store: NamedDependency[BaseStore]) -> HealthRead:
+        """Say whether the store answers."""
+        return await routes.check_health(agent_session_store)

@@ -1,4 +1,4 @@
-"""AgentSessionsPlugin: gives an application the engine, the service and the routes."""
+"""AgentSessionsPlugin: gives an application the store and the routes."""
 
 # Litestar reads these annotations at run time, so they are not postponed.
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -6,34 +6,23 @@ from contextlib import asynccontextmanager
 from copy import copy
 from typing import Any
 
-from advanced_alchemy.extensions.litestar import (
-    EngineConfig,
-    SQLAlchemyAsyncConfig,
-    SQLAlchemyInitPlugin,
-    SQLAlchemyPlugin,
-)
+from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 from agents import Agent
 from litestar import Litestar, Request, Router
 from litestar.config.app import AppConfig
 from litestar.di import NamedDependency, Provide
-from litestar.exceptions import (
-    ImproperlyConfiguredException,
-    NotAuthorizedException,
-    ValidationException,
-)
+from litestar.exceptions import NotAuthorizedException
 from litestar.plugins import InitPlugin
 
-from openai_agents_session._web.errors import quietly
-from openai_agents_session._web.runs import drain
-from openai_agents_session.database import (
-    AgentSession,
-    AgentSessionMixin,
-    AgentSessionService,
-    DatabaseSession,
-)
-from openai_agents_session.database.types import MAX_NAME, MAX_SESSION_ID_BYTES, stored
-from openai_agents_session.litestar._controller import AgentController, TheAgent
-from openai_agents_session.litestar._schemas import SessionId
+from openai_agents_session._session import BaseSession
+from openai_agents_session._store import BaseStore, UserConversations
+from openai_agents_session._web import routes
+from openai_agents_session._web.opening import Opening
+from openai_agents_session._web.runs import checked_options, drain
+from openai_agents_session.database import AgentSession, AgentSessionMixin
+from openai_agents_session.litestar._controller import AgentController
+from openai_agents_session.litestar._database import Database, is_database
+from openai_agents_session.litestar._schemas import SessionId, TheAgent
 
 
 def provide_user_id(request: Request[Any, Any, Any]) -> Any:
@@ -56,7 +45,7 @@ class AgentSessionsPlugin(InitPlugin):
 
         Litestar(plugins=[AgentSessionsPlugin(agent, "sqlite+aiosqlite:///app.db")])
 
-    Your own handlers can use the ``AgentSessionService`` as the dependency
+    With a SQL database, your own handlers can use the ``AgentSessionService`` as the dependency
     ``agent_session_service``, unless you have something else of that name. The plugin makes no
     tables: run the migration, or use the configuration's ``create_all`` with your own models.
 
@@ -64,77 +53,91 @@ class AgentSessionsPlugin(InitPlugin):
 
     Args:
         agent: the agent that answers, or a ``Provide`` that chooses one for each request.
-        database: your ``SQLAlchemyAsyncConfig``, which the plugin registers unless you have;
-            or the URL of a database for the conversations alone.
-        user_id: a ``Provide`` for the current user's key, which raises
+        store: where the conversations are: a URL, as ``open_store`` takes it, whose store is
+            opened and closed with the application; a store that your application opens and
+            closes; or your ``SQLAlchemyAsyncConfig``, which the plugin registers unless you have.
+        user_id: a ``Provide`` for the current user's id, which raises
             ``NotAuthorizedException`` if nobody is logged in; by default
-            ``connection.user.id``.
+            ``connection.user.id``. In SQL it is the user's key, elsewhere a text.
         run_options: more arguments for ``Runner.run``, such as ``max_turns`` or ``context``;
             or a ``Provide`` of such a dict for each request.
-        session_model: your own class with ``AgentSessionMixin``.
+        all_messages: whether the messages of a conversation are all that it has, with tool
+            calls, their outputs, reasoning and system messages; by default only what the user
+            and the agent said.
+        session_model: your own class with ``AgentSessionMixin``, for a configuration or the URL
+            of a SQL database; None takes the shipped one.
         controller: a subclass of ``AgentController``.
 
     Raises:
-        TypeError: ``agent`` is neither an ``Agent`` nor a ``Provide``.
-        ValueError: ``run_options`` has an argument that the route sets itself.
+        TypeError: ``agent`` is neither an ``Agent`` nor a ``Provide``, ``store`` is nothing of
+            the above, or there is a ``session_model`` for another store.
+        ValueError: ``run_options`` has an argument that the route sets itself, or there is no
+            store at such a URL.
         litestar.exceptions.ImproperlyConfiguredException: when the application starts, if
-            ``database`` uses the dependency keys of another one.
+            the configuration uses the dependency keys of another one.
     """
 
     def __init__(
         self,
         agent: Agent[Any] | Provide,
-        database: SQLAlchemyAsyncConfig | str,
+        store: SQLAlchemyAsyncConfig | BaseStore | str,
         *,
         user_id: Provide | None = None,
         run_options: Mapping[str, Any] | Provide | None = None,
-        session_model: type[AgentSessionMixin] = AgentSession,
+        all_messages: bool = False,
+        session_model: type[AgentSessionMixin] | None = None,
         controller: type[AgentController] = AgentController,
     ) -> None:
         if not isinstance(agent, (Agent, Provide)):
             raise TypeError(f"agent must be an Agent or a Provide, not {type(agent).__name__}")
         if not isinstance(run_options, Provide):
-            run_options = dict(run_options or {})
-            if taken := {"starting_agent", "input", "session"} & set(run_options):
-                raise ValueError(f"run_options must not have {', '.join(sorted(taken))}")
-        self._registers = not isinstance(database, str)
-        if isinstance(database, str):
-            database = SQLAlchemyAsyncConfig(
-                connection_string=database, engine_config=EngineConfig(hide_parameters=True)
-            )
-        self.config = database
-        self._model = session_model
+            run_options = checked_options(run_options)
+        self._source: Database | Opening
+        if isinstance(store, SQLAlchemyAsyncConfig) or (
+            isinstance(store, str) and is_database(store)
+        ):
+            self._source = Database(store, session_model or AgentSession)
+        elif session_model is not None:
+            raise TypeError("session_model is for a SQLAlchemyAsyncConfig or a database's URL")
+        else:
+            self._source = Opening(store)
         self._controller = controller
         self._dependencies = {
             "agent": _provided(agent),
             "user_id": _provided(user_id or Provide(provide_user_id, sync_to_thread=False)),
             "run_options": _provided(run_options),
-            "agent_session": Provide(
-                _session_provider(database, session_model), sync_to_thread=False
+            "all_messages": _provided(all_messages),
+            "conversations": Provide(_provide_conversations, sync_to_thread=False),
+            **(
+                self._source.dependencies
+                if isinstance(self._source, Database)
+                else _opened_for(self._source)
             ),
-            "agent_session_service": Provide(_service_provider(database, session_model)),
         }
 
+    @property
+    def config(self) -> SQLAlchemyAsyncConfig:
+        """The configuration of the SQL database that the conversations are in.
+
+        Raises:
+            AttributeError: they are in another store, or in one of the application's.
+        """
+        config: SQLAlchemyAsyncConfig | None = getattr(self._source, "config", None)
+        if config is None:
+            raise AttributeError("the conversations are in a store, which has no configuration")
+        return config
+
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        """Add the engine, the service and the routes."""
-        others = [config for plugin in app_config.plugins for config in _configs(plugin)]
-        if not any(self.config is other for other in others):
-            if self._registers:
-                _refuse_same_keys(self.config, others)
-                app_config.plugins.append(SQLAlchemyPlugin(self.config))
-            app_config.on_shutdown.append(self._dispose)
+        """Add the store, what handlers may ask for, and the routes."""
+        if isinstance(self._source, Database):
+            self._source.add_to(app_config)
+        else:
+            app_config.lifespan.append(_opening(self._source))
         app_config.plugins.append(_DrainFirst())
-        app_config.dependencies.setdefault(
-            "agent_session_service", Provide(_service_provider(self.config, self._model))
-        )
         app_config.route_handlers.append(
             Router("/", route_handlers=[self._controller], dependencies=self._dependencies)
         )
         return app_config
-
-    async def _dispose(self) -> None:
-        # advanced-alchemy does so for a process's first configuration only.
-        await self.config.get_engine().dispose()
 
 
 class _DrainFirst(InitPlugin):
@@ -143,6 +146,10 @@ class _DrainFirst(InitPlugin):
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         app_config.lifespan.append(_draining)
         return app_config
+
+
+def _opening(opening: Opening) -> Callable[[Litestar], Any]:
+    return lambda _: opening.opened()
 
 
 @asynccontextmanager
@@ -162,45 +169,28 @@ class _Ours(Provide):
     __hash__ = object.__hash__
 
 
-# Providers are functions, and no methods: Litestar copies them deeply, and a method's object,
-# with the engine in it, would be copied along.
+def _opened_for(opening: Opening) -> dict[str, Provide]:
+    """Return what the routes ask for where the store is one of ours, or the application's."""
+
+    def provide() -> BaseStore:
+        return opening.store
+
+    return {
+        "agent_session_store": Provide(provide, sync_to_thread=False),
+        "agent_session": Provide(_provide_session, sync_to_thread=False),
+    }
 
 
-def _service_provider(
-    config: SQLAlchemyAsyncConfig, model: Any
-) -> Callable[..., AsyncGenerator[AgentSessionService, None]]:
-    async def provide() -> AsyncGenerator[AgentSessionService, None]:
-        # Not the request's db_session: whoever looked the user up there has begun a
-        # transaction, and nobody would commit it.
-        async with config.create_session_maker()() as session:
-            yield AgentSessionService(session, session_model=model)
-
-    return provide
+def _provide_conversations(
+    agent_session_store: NamedDependency[BaseStore], user_id: NamedDependency[Any]
+) -> UserConversations:
+    return routes.conversations_of(agent_session_store, user_id)
 
 
-def _session_provider(config: SQLAlchemyAsyncConfig, model: Any) -> Callable[..., DatabaseSession]:
-    def provide(
-        session_id: SessionId, user_id: NamedDependency[Any], agent: TheAgent
-    ) -> DatabaseSession:
-        if len(stored(session_id).encode("utf-8", "replace")) > MAX_SESSION_ID_BYTES:
-            raise ValidationException(
-                f"session_id must have {MAX_SESSION_ID_BYTES} bytes at most in UTF-8"
-            )
-        # A maker, since an AsyncSession would end with the handler, and a stream begins then.
-        maker: Any = config.create_session_maker()
-        instructions = agent.instructions if isinstance(agent.instructions, str) else None
-        with quietly(f"Preparing session {session_id!r}"):  # the client can do no more wrong
-            return DatabaseSession(
-                session_id,
-                user_id,
-                maker,
-                agent.name[:MAX_NAME],
-                instructions,
-                session_model=model,
-                recreate=False,  # while the agent thinks, the user may delete it
-            )
-
-    return provide
+def _provide_session(
+    session_id: SessionId, conversations: NamedDependency[UserConversations], agent: TheAgent
+) -> BaseSession:
+    return routes.session_of(conversations, session_id, agent)
 
 
 def _provided(value: Any) -> Provide:
@@ -209,23 +199,3 @@ def _provided(value: Any) -> Provide:
     ours = copy(value)
     ours.__class__ = _Ours
     return ours
-
-
-def _configs(plugin: Any) -> Any:
-    """Return the databases that a plugin of advanced-alchemy's is for."""
-    if isinstance(plugin, (SQLAlchemyPlugin, SQLAlchemyInitPlugin)):
-        return plugin.config
-    return ()
-
-
-def _refuse_same_keys(config: SQLAlchemyAsyncConfig, others: list[Any]) -> None:
-    for other in others:
-        if (
-            other.session_dependency_key == config.session_dependency_key
-            or other.engine_dependency_key == config.engine_dependency_key
-        ):
-            raise ImproperlyConfiguredException(
-                "Two databases of this application use the same dependency keys: give the "
-                "SQLAlchemyAsyncConfig of the conversations its own session_dependency_key and "
-                "engine_dependency_key, or pass a URL."
-            )
