@@ -47,7 +47,8 @@ class DatabaseSession(BaseSession):
             shipped one.
         recreate: whether a write makes the conversation again if somebody has deleted it since
             this session saw it. With False, ``add_items`` and ``replace_items`` raise
-            ``advanced_alchemy.exceptions.NotFoundError`` then, which ends the agent's run.
+            ``SessionNotFoundError`` then, which ends the agent's run. It is also
+            ``advanced_alchemy.exceptions.NotFoundError``.
 
     Raises:
         TypeError: an argument has the wrong type.
