@@ -57,6 +57,8 @@ class BaseStore:
     """
 
     _catalog: Catalog
+    _setup = False
+    """Whether to set the store up when it is opened."""
 
     def session(
         self, session_id: str, *, session_settings: SessionSettings | dict[str, Any] | None = None
@@ -136,7 +138,17 @@ class BaseStore:
     async def close(self) -> None:
         """Close what this store opened itself; a client that was passed in stays open."""
 
+    async def _open(self) -> None:
+        """Open what this store makes itself."""
+
     async def __aenter__(self) -> Self:
+        await self._open()
+        if self._setup:
+            try:
+                await self.setup()
+            except BaseException:
+                await self.close()
+                raise
         return self
 
     async def __aexit__(

@@ -94,7 +94,7 @@ async def test_options_stand_in_the_url_or_are_passed(sqlite_url: str) -> None:
     [
         ("ttl=3600", "no option 'ttl' .*user_id, setup, and the driver's: .*timeout"),
         ("key_prefix=a&x=1", "no option 'key_prefix', 'x'"),
-        ("setup=maybe", "setup must be true or false"),
+        ("setup=maybe", "setup in the url must be true or false"),
         ("setup=true&setup=false", "setup stands more than once"),
         ("user_id=ada", "user_id must be a UUID"),
     ],

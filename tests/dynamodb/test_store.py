@@ -187,11 +187,11 @@ async def test_region_may_come_from_the_environment(store: Store) -> None:
         (f"dynamodb://key:{SECRET}@table", "has no credentials: botocore finds them"),
         (f"dynamodb://table?secret={SECRET}", "no option secret; it may have endpoint_url, .*ttl"),
         (f"dynamodb://table?aws_secret_access_key={SECRET}", "no option aws_secret_access_key"),
-        ("dynamodb://table?ttl=1h", "ttl in a dynamodb:// url must be a whole number"),
+        ("dynamodb://table?ttl=1h", "ttl in the url must be a whole number"),
         ("dynamodb://table?ttl=0", "ttl must be from 1"),
-        ("dynamodb://table?page_bytes=x", "page_bytes in a dynamodb:// url must be"),
+        ("dynamodb://table?page_bytes=x", "page_bytes in the url must be"),
         ("dynamodb://table?page_bytes=5", "page_bytes must be from 4096"),
-        ("dynamodb://table?setup=maybe", "setup in a dynamodb:// url must be true or false"),
+        ("dynamodb://table?setup=maybe", "setup in the url must be true or false"),
     ],
 )
 def test_wrong_urls(url: str, found: str) -> None:

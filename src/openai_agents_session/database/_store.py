@@ -124,14 +124,5 @@ class DatabaseStore(BaseStore):
         if self._engine:
             await self._engine.dispose()
 
-    async def __aenter__(self) -> Self:
-        if self._setup:
-            try:
-                await self.setup()
-            except BaseException:
-                await self.close()
-                raise
-        return self
-
     def __repr__(self) -> str:
         return f"DatabaseStore(session_model={self._model.__name__})"

@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from openai_agents_session._options import FLAG, TEXT, read_options
 from openai_agents_session.database._driver import DIALECTS
 
 if TYPE_CHECKING:
@@ -23,10 +24,8 @@ EXAMPLES = "sqlite+aiosqlite:///app.db or postgresql+asyncpg://user@host:5432/ap
 OPTIONS = ("user_id", "session_model", "session_settings", "setup")
 """The options of a store; all others are SQLAlchemy's, or the driver's."""
 
-_IN_URL = ("user_id", "setup")
+_IN_URL = {"user_id": TEXT, "setup": FLAG}
 """Those that a text can say."""
-
-_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 _OF_SQLITE = {
     *("timeout", "detect_types", "isolation_level", "check_same_thread", "cached_statements"),
@@ -58,7 +57,8 @@ def engine_of(url: str, options: dict[str, Any]) -> tuple[AsyncEngine, dict[str,
             f"{EXAMPLES}"
         )
     store = {name: options.pop(name) for name in OPTIONS if name in options}
-    store = {**_store_options(parsed), **store}
+    said = [(name, text) for name, texts in parsed.normalized_query.items() for text in texts]
+    store = {**read_options(said, _IN_URL), **store}
     parsed = parsed.difference_update_query(_IN_URL)
     known = _driver_options(parsed)
     unknown = set(parsed.query) - known
@@ -107,22 +107,6 @@ def parsed_url(url: str) -> URL:
             f"{parsed.drivername} is no asynchronous driver; name one, as {EXAMPLES} do"
         )
     return parsed
-
-
-def _store_options(url: URL) -> dict[str, Any]:
-    """Return the options of the store that stand in a URL."""
-    options: dict[str, Any] = {}
-    for name in _IN_URL:
-        if name in url.query:
-            value = url.query[name]
-            if not isinstance(value, str):
-                raise ValueError(f"{name} stands more than once in the url")
-            options[name] = value
-    if "setup" in options:
-        if options["setup"].lower() not in _FLAGS:
-            raise ValueError("setup must be true or false")
-        options["setup"] = _FLAGS[options["setup"].lower()]
-    return options
 
 
 def _driver_options(url: URL) -> set[str]:

@@ -11,7 +11,7 @@ from openai_agents_session._store import BaseStore
 from openai_agents_session.dynamodb._catalog import DynamoDBCatalog
 from openai_agents_session.dynamodb._driver import Table
 from openai_agents_session.dynamodb._session import checked_room
-from openai_agents_session.dynamodb._url import OwnTable, parsed
+from openai_agents_session.dynamodb._urls import OwnTable, parsed
 
 if TYPE_CHECKING:
     from agents import SessionSettings
@@ -51,7 +51,6 @@ class DynamoDBStore(BaseStore):
         session_settings: SessionSettings | dict[str, Any] | None = None,
     ) -> None:
         self._own: OwnTable | None = None
-        self._setup = False
         self._use(Table(client, table), ttl, page_bytes, session_settings)
 
     @classmethod
@@ -98,16 +97,9 @@ class DynamoDBStore(BaseStore):
         if self._own:
             await self._own.close()
 
-    async def __aenter__(self) -> Self:
+    async def _open(self) -> None:
         if self._own:
             await self._own.open()
-        if self._setup:
-            try:
-                await self.setup()
-            except BaseException:
-                await self.close()
-                raise
-        return self
 
     def __repr__(self) -> str:
         return f"DynamoDBStore(table={self._table!r})"

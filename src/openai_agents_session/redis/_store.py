@@ -104,8 +104,8 @@ class RedisStore(BaseStore):
                 value, or as for the class.
         """
         url, in_url = split_url(url)
-        checked_flag("setup", setup)
         store = cls.__new__(cls)
+        store._setup = checked_flag("setup", setup or in_url.get("setup", False))
         store._use(
             OwnClients(client_maker(url, client_options, OPTIONS), "the store"),
             in_url.get("key_prefix", DEFAULT_KEY_PREFIX) if key_prefix is None else key_prefix,

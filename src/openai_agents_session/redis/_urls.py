@@ -13,6 +13,8 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection, SSLConnection, parse_url
 from redis.exceptions import RedisClusterException
 
+from openai_agents_session._options import FLAG, TEXT, WHOLE_NUMBER, read_options
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 _VALKEY = re.compile(r"^valkey(s?)://", re.IGNORECASE)
 _MANY = re.compile(r"^(rediss?)\+(cluster|sentinel)://", re.IGNORECASE)
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
-_TRUE = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 def client_maker(
@@ -155,24 +156,13 @@ def split_url(url: str) -> tuple[str, dict[str, Any]]:
         raise TypeError(f"url must be a str, not {type(url).__name__}")
     base, _, query = url.partition("?")
     options = parse_qsl(query, keep_blank_values=True)
-    own: dict[str, Any] = {name: value for name, value in options if name in _OWN}
-    for name, read in _OWN.items():
-        if name in own:
-            try:
-                own[name] = read(own[name])
-            except (KeyError, ValueError):
-                raise ValueError(f"{name} in the url must be {_KINDS[name]}") from None
+    own = read_options(options, _IN_URL)
     if own:
-        rest = urlencode([(name, value) for name, value in options if name not in _OWN])
+        rest = urlencode([(name, value) for name, value in options if name not in _IN_URL])
         url = f"{base}?{rest}" if rest else base
     return url, own
 
 
-_OWN: dict[str, Callable[[str], Any]] = {
-    "key_prefix": str,
-    "setup": lambda value: _TRUE[value.lower()],
-    "ttl": int,
-}
-_KINDS = {"key_prefix": "text", "setup": "true or false", "ttl": "a whole number of seconds"}
-OPTIONS = ("key_prefix", "session_settings", "setup", "ttl")
+_IN_URL = {"key_prefix": TEXT, "setup": FLAG, "ttl": WHOLE_NUMBER}
+OPTIONS = (*_IN_URL, "session_settings")
 """The store's own options."""

@@ -10,15 +10,20 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from aiobotocore.session import get_session
 from botocore.session import Session
 
+from openai_agents_session._options import FLAG, TEXT, WHOLE_NUMBER, read_options
 from openai_agents_session.dynamodb._driver import Table
 
-OPTIONS = ("ttl", "page_bytes", "region", "endpoint_url", "setup", "session_settings")
+IN_URL = {
+    "ttl": WHOLE_NUMBER,
+    "page_bytes": WHOLE_NUMBER,
+    "region": TEXT,
+    "endpoint_url": TEXT,
+    "setup": FLAG,
+}
+"""Options of a store that a URL may have."""
+
+OPTIONS = (*IN_URL, "session_settings")
 """Options of a store that is made from a URL."""
-
-IN_URL = OPTIONS[:-1]
-"""Those that a URL may have."""
-
-_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,8 @@ def parsed(url: str, options: dict[str, Any]) -> Place:
             "percent-encode an ARN"
         )
     client_options = sorted({*signature(Session.create_client).parameters} - _NO_OPTIONS)
-    said = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    if unknown := said.keys() - {*IN_URL}:
+    said = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    if unknown := {name for name, _ in said} - {*IN_URL}:
         raise ValueError(
             f"a dynamodb:// url has no option {_listed(unknown)}; it may have {_listed(IN_URL)}"
         )
@@ -71,7 +76,7 @@ def parsed(url: str, options: dict[str, Any]) -> Place:
             f"DynamoDBStore.from_url has no option {_listed(unknown)}; it has "
             f"{_listed(OPTIONS)}, and aiobotocore's client has {_listed(client_options)}"
         )
-    read = {name: _value(name, text) for name, text in said.items()} | options
+    read = read_options(said, IN_URL) | options
     client = {name: read[name] for name in read if name in client_options}
     if "region" in read:
         client["region_name"] = read["region"]
@@ -84,19 +89,6 @@ _NO_OPTIONS = {"self", "service_name"}
 
 def _listed(names: Any) -> str:
     return ", ".join(sorted(names))
-
-
-def _value(name: str, text: str) -> Any:
-    if name in ("ttl", "page_bytes"):
-        try:
-            return int(text)
-        except ValueError:
-            raise ValueError(f"{name} in a dynamodb:// url must be a whole number") from None
-    if name == "setup":
-        if text.lower() not in _FLAGS:
-            raise ValueError("setup in a dynamodb:// url must be true or false")
-        return _FLAGS[text.lower()]
-    return text
 
 
 class OwnTable(Table):
