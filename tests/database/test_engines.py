@@ -365,3 +365,22 @@ async def test_a_cancelled_call_does_not_wait_for_a_locked_file(
     assert await session.get_items() == numbered(0, 2)
     await db.close()
     await engine.dispose()
+
+
+async def test_many_writers_of_a_file_wait_for_each_other(sqlite_url: str) -> None:
+    """In one process, none gives up because others were faster again and again."""
+    patience = 0.02  # seconds; together they take longer
+    engine = create_async_engine(sqlite_url, connect_args={"timeout": patience}, pool_size=60)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    maker = async_sessionmaker(engine)
+    owner = await new_user(maker)
+
+    async def write(writer: int) -> None:
+        await DatabaseSession(f"{writer % 3}", owner, maker).add_items(numbered(0, 2))
+
+    await asyncio.gather(*(write(writer) for writer in range(60)))
+
+    counted = [len(await DatabaseSession(f"{at}", owner, maker).get_items()) for at in range(3)]
+    assert counted == [40, 40, 40]
+    await engine.dispose()

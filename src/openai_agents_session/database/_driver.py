@@ -207,7 +207,7 @@ class Work:
         """Begin a transaction of our own, which ends with the context."""
         source = self._source
         opened = nullcontext(source) if isinstance(source, AsyncSession) else source()
-        async with opened as session, self._alone(session):
+        async with opened as session, self._alone(session, writes=writes):
             sync = session.sync_session
             expires, sync.expire_on_commit = sync.expire_on_commit, False
             try:  # a commit that the caller did not ask for must not expire the caller's objects
@@ -223,10 +223,15 @@ class Work:
                 sync.expire_on_commit = expires
 
     @asynccontextmanager
-    async def _alone(self, session: AsyncSession) -> AsyncGenerator[None]:
-        """Let units wait for each other where all of them would share one connection."""
-        pool = session.get_bind(**self._bind_arguments(writes=True)).engine.pool
-        async with _lock(pool) if isinstance(pool, StaticPool) else nullcontext():
+    async def _alone(self, session: AsyncSession, *, writes: bool) -> AsyncGenerator[None]:
+        """Let units wait for each other here where they would do so in the database, or worse.
+
+        With a pool of one connection they would share a transaction. Writers of a SQLite file
+        would each look now and then whether it is free, in no order, until some give up.
+        """
+        engine = session.get_bind(**self._bind_arguments(writes=writes)).engine
+        waits = isinstance(engine.pool, StaticPool) or (writes and engine.dialect.name == "sqlite")
+        async with _lock(engine.pool) if waits else nullcontext():
             yield
 
     async def _begun(self, session: AsyncSession, *, writes: bool, own: bool) -> Transaction:
