@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from openai_agents_session.database import AgentSession, Base, DatabaseStore
 from openai_agents_session.database._statements import tables_of
 from tests.contract.stores import StoreContract
+from tests.database.stores import assert_agreement
 from tests.database.test_models import Account, PlainBase, Talk
 
 if TYPE_CHECKING:
@@ -119,13 +120,7 @@ class DatabaseStoreContract(StoreContract):
     async def agree(self, store: Any) -> None:
         """See as well that no message is without a conversation, and no position too high."""
         await super().agree(store)
-        sessions, messages = tables_of(self.model)
-        owner = messages.outerjoin(sessions, messages.c.agent_session_id == sessions.c.id)
-        stray = sessions.c.id.is_(None) | (messages.c.position > sessions.c.last_position)
-        async with self.maker() as db:
-            assert not (
-                await db.execute(select(messages.c.id).select_from(owner).where(stray))
-            ).all()
+        await assert_agreement(self.maker, self.model)
 
 
 class TestSQLite(DatabaseStoreContract):

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from openai_agents_session import DynamoDBSession
+from openai_agents_session import DynamoDBSession, DynamoDBStore
 from tests.dynamodb import emulators
+from tests.dynamodb.proxy import FaultyHTTPProxy, one_in
+from tests.dynamodb.store import assert_agrees, temporary_table
 from tests.dynamodb.writer import (
     SMALLEST,
     Child,
+    assert_churned,
     item,
     named_pages,
     names_of,
@@ -83,6 +86,27 @@ async def test_eight_processes_write(  # noqa: PLR0917 - fixtures
     pages = set(await pages_of(dynamodb_client, table))
     assert pages == await named_pages(dynamodb_client, table, "s")
     assert len(pages) > (batches * 0.3 if page_bytes == SMALLEST else 0)
+
+
+@pytest.mark.parametrize("turns", share_of([40, 150], 40))
+async def test_eight_processes_change_a_users_conversations(
+    children: list[Child], emulator: Emulator, dynamodb_client: Any, turns: int
+) -> None:
+    """With every tenth answer lost, items and index agree, and each thing is done once."""
+    async with (
+        temporary_table(dynamodb_client, users=True) as store,
+        FaultyHTTPProxy(emulator.url, one_in(10, seed=turns)) as proxy,
+    ):
+        at = {"url": proxy.url, "table": store.table, "page_bytes": SMALLEST}
+        did = await in_each(children, "churn", turns=turns, **at)
+        assert proxy.lost_successes > turns / 2
+
+        opened = DynamoDBStore(dynamodb_client, store.table)
+        await assert_churned(opened, did)
+        # A clear whose answer is lost was not told which pages nobody names any more.
+        assert_agrees(await store.everything(), await store.indexed(), unused=True)
+        await opened.user("ada").erase()
+        assert await store.everything() == {}
 
 
 async def test_eight_processes_pop(

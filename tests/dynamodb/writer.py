@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import random
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from openai_agents_session import DynamoDBSession
+from botocore.exceptions import ClientError
+
+from openai_agents_session import DynamoDBSession, DynamoDBStore
+from openai_agents_session.store import SessionNotFoundError
 from tests.dynamodb.emulators import create_client
 from tests.dynamodb.store import references
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from multiprocessing.connection import Connection
     from types import TracebackType
 
@@ -100,6 +105,70 @@ async def pop_all(session: DynamoDBSession) -> list[Any]:
     return popped
 
 
+async def churn(store: DynamoDBStore, writer: int, turns: int) -> dict[str, Any]:
+    """Write to conversations that others write to as well, at random but always the same way.
+
+    Returns:
+        What it did to the conversation ``kept``, which nobody deletes or clears, and the forks.
+    """
+    draw = random.Random(writer)
+    ada = store.user("ada")
+    did: dict[str, Any] = {"names": [], "said": None, "forks": []}
+    for turn in range(turns):
+        name = f"{writer}.{turn}.0"
+        contested = f"contested {draw.randrange(3)}"
+        action = draw.choice(["keep", "keep", "say", "fork", *_CONTESTED])
+        with suppress(SessionNotFoundError):
+            if action == "keep":
+                await ada.session("kept", name="Kept").add_items([item(name, padding=400)])
+                did["names"].append(name)
+            elif action == "say":
+                await ada.update("kept", description=name)
+                did["said"] = name
+            elif action == "fork":
+                await ada.fork("kept", f"fork {name}")
+                did["forks"].append(f"fork {name}")
+            else:
+                try:
+                    await _CONTESTED[action](ada, contested, name)
+                except ClientError as error:  # its token was in a page that somebody has cleared
+                    if "too much has happened since to tell" not in str(error):
+                        raise
+    return did
+
+
+_CONTESTED: dict[str, Callable[[Any, str, str], Awaitable[Any]]] = {
+    "add": lambda ada, at, name: ada.session(at, name=name).add_items([item(name, padding=900)]),
+    "add more": lambda ada, at, name: ada.session(at).add_items(batch_of(name, 0, padding=500)),
+    "update": lambda ada, at, name: ada.update(at, name=name),
+    "clear": lambda ada, at, _: ada.session(at).clear_session(),
+    "pop": lambda ada, at, _: ada.session(at).pop_item(),
+    "delete": lambda ada, at, _: ada.delete(at),
+}
+
+
+async def assert_churned(store: DynamoDBStore, everybody: list[dict[str, Any]]) -> None:
+    """Assert that what several writers say they did was done, and once."""
+    ada = store.user("ada")
+    kept = names_of(await ada.session("kept").get_items())
+    for number, did in enumerate(everybody):
+        mine = [name for name in kept if name.startswith(f"{number}.")]
+        assert mine == did["names"]
+    assert len(kept) == sum(len(did["names"]) for did in everybody) > 0
+    found = await ada.get("kept")
+    assert found is not None
+    assert (found.name, found.item_count) == ("Kept", len(kept))
+    assert found.description in {did["said"] for did in everybody}
+    listed = [each.session_id async for each in ada]
+    for fork in [fork for did in everybody for fork in did["forks"]]:
+        copied = names_of(await ada.session(fork).get_items())
+        assert copied == kept[: len(copied)]
+        assert fork in listed
+    for session_id in set(listed) - {"kept"}:
+        names = names_of(await ada.session(session_id).get_items())
+        assert len(names) == len(set(names))
+
+
 class Child:
     """A process that does what it is told, killed at the end of a ``with`` block."""
 
@@ -146,6 +215,11 @@ def _serve(pipe: Connection) -> None:
 
 async def _obey(order: dict[str, Any], pipe: Connection) -> Any:
     async with create_client(order["url"]) as client:
+        if order["do"] == "churn":
+            store = DynamoDBStore(client, order["table"], page_bytes=order["page_bytes"])
+            pipe.send(await store.ping())
+            pipe.recv()
+            return await churn(store, order["writer"], order["turns"])
         session = DynamoDBSession(
             order["session_id"],
             client,
