@@ -129,6 +129,8 @@ class FaultyProxy(Proxy):
         self.writes = 0
         """Writes that the server has answered, lost answers included, errors not."""
         self.requests: Counter[str] = Counter()
+        self.bytes_passed = 0
+        """In both directions."""
         self.host = HOST
         self._server = server
         self._before_cut = before_cut
@@ -190,6 +192,7 @@ class FaultyProxy(Proxy):
                 self.requests[name.decode()] += 1
                 asked.append(name)
             await self._before_delivery()
+            self.bytes_passed += len(data)
             server.write(data)
             await server.drain()
 
@@ -212,6 +215,7 @@ class FaultyProxy(Proxy):
                 if not self._answers_flow.is_set():
                     self._held.set()
                     await self._answers_flow.wait()
+                self.bytes_passed += len(answer)
                 client.write(answer)
             await client.drain()
 

@@ -284,6 +284,40 @@ async def test_eight_clients_with_every_tenth_answer_lost(
     await assert_agreement(redis_client, key_prefix)
 
 
+@pytest.mark.parametrize("name", ["update", "fork", "delete", "erase", "add"])
+async def test_a_write_that_was_cancelled_is_done(
+    redis_server: Endpoint, key_prefix: str, ada: UserConversations, name: str
+) -> None:
+    """It is carried to its end before the caller is told, and the client goes on."""
+    proxy = FaultyProxy(redis_server)
+    async with proxy, Redis.from_url(proxy.url) as client:
+        view = RedisStore(client, key_prefix=key_prefix, ttl=1000).user("ada")
+        writes: dict[str, Callable[[], Awaitable[Any]]] = {
+            "update": lambda: view.update("a", name="new"),
+            "fork": lambda: view.fork("a", "new"),
+            "delete": lambda: view.delete("a"),
+            "erase": view.erase,
+            "add": lambda: view.session("a").add_items(NEW),
+        }
+        assert await view.get("a") == await ada.get("a")
+        proxy.hold()
+        task = asyncio.ensure_future(writes[name]())
+        await proxy.an_answer_held()
+        task.cancel()
+        proxy.release()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        found = await view.get("a")
+        if name in ("delete", "erase"):
+            assert found is None
+        elif name == "fork":
+            assert await view.session("new").get_items() == ITEMS
+        else:
+            assert found is not None
+            assert (found.name, found.item_count) == (("new", 3) if name == "update" else ("A", 4))
+
+
 class Model:
     """A user's conversations as a dictionary, and the store's view of them, which must agree.
 
