@@ -6,6 +6,7 @@ import json
 import re
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openai_agents_session.dynamodb._conversation import Found
+from openai_agents_session.dynamodb._history import _up_to
+from openai_agents_session.dynamodb._owner import NOBODY, Owner, id_of, key_of
 from openai_agents_session.dynamodb._packing import (
     MISSING,
     PART_BYTES,
@@ -30,6 +33,8 @@ from openai_agents_session.dynamodb._state import (
     ItemState,
     PageRef,
     Token,
+    about_of,
+    about_value,
     recent_tokens,
     size_of,
     texts_of,
@@ -38,6 +43,7 @@ from openai_agents_session.dynamodb._state import (
 from openai_agents_session.dynamodb._updates import (
     append_update,
     clear_update,
+    empty_update,
     has_room,
     outlives,
     replace_update,
@@ -416,14 +422,31 @@ def test_every_name_and_value_of_a_request_is_used(ttl: int | None) -> None:
         ItemState(version=4, writes=frozenset({mark}), ttl=ttl),
         ItemState(version=4, writes=frozenset({mark}), pages=(PageRef.new(1),), pages_until=9),
     ]
+    append = partial(
+        append_update, [{"S": "{}"}], mark, size=3, room=Room(4096, 4096), ttl=ttl, start=1
+    )
+    ada = Owner("Ada", {"name": "Groceries", "is_active": False, "description": None})
+    changes = {"name": None, "description": "x", "is_active": True, "agent_name": "y"}
     requests = [
-        append_update([{"S": "{}"}], mark, size=3, room=Room(4096, 4096), ttl=ttl, start=1),
-        *(clear_update(mark, {mark}, 1, exists=exists) for exists in (True, False)),
+        append(),
+        append(owner=ada),
+        append(owner=ada, begins=False),
+        append(owner=ada, begins=False, changes={}),
+        append(owner=ada, begins=False, changes=changes),
+        append(owner=ada, begins=False, changes={"is_active": False}),
+        empty_update(mark, ada, ttl),
         *(
-            replace_update(head, after, mark, ended=ended)
+            clear_update(mark, {mark}, 1, exists=exists, owner=owner, expired=expired)
+            for exists in (True, False)
+            for owner in (NOBODY, ada)
+            for expired in (None, True, False)
+        ),
+        *(
+            replace_update(head, after, mark, ended=ended, owner=owner)
             for head in heads
             for after in afters
             for ended in (True, False)
+            for owner in (NOBODY, ada)
         ),
     ]
     for request in requests:
@@ -433,3 +456,47 @@ def test_every_name_and_value_of_a_request_is_used(ttl: int | None) -> None:
         assert request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
         assert len(request["UpdateExpression"]) < 4096  # DynamoDB's limit of an expression
         assert "None" not in json.dumps(request, default=str)
+
+
+# --- whose it is -----------------------------------------------------------------------------
+
+hostile = st.lists(
+    st.sampled_from(["a", "#", "%", "%23", "~", ":", "é", "\0"]), min_size=1, max_size=5
+)
+ids = texts.filter(bool) | hostile.map("".join)
+
+
+@given(ids, ids, ids, ids)
+def test_no_two_pairs_have_one_key(user: str, one: str, other_user: str, other: str) -> None:
+    """A key says of which user's which conversation it is."""
+    key = key_of(user, one)
+
+    assert (key == key_of(other_user, other)) is ((user, one) == (other_user, other))
+    assert id_of(user, key) == one
+    assert key_of(None, one) == one == id_of(None, one)
+
+
+@given(st.dictionaries(st.sampled_from(["name", "description", "agent_name"]), st.none() | texts))
+def test_what_is_said_comes_back(about: dict[str, Any]) -> None:
+    """What is stored is what was said, and nothing of what was not."""
+    for active in (None, True, False):
+        said = about | ({} if active is None else {"is_active": active})
+        found = about_of({"about": about_value(said)})
+        assert found == {name: value for name, value in said.items() if value not in (None, True)}
+
+
+@given(st.lists(st.integers(0, 3), max_size=9), st.integers(0, 20))
+def test_pages_up_to_a_position(counts: list[int], end: int) -> None:
+    """All pages that have one of the records before it, and no other."""
+    counts = [1, *counts]  # a conversation does not begin with a further part
+    refs = tuple(PageRef.new(count) for count in counts)
+    of_pages: list[set[int]] = []
+    record = -1
+    for count in counts:
+        of_pages.append({*range(record + 1, record + 1 + count)} or {record})
+        record += count
+
+    kept = _up_to(refs, end)
+
+    assert kept == refs[: len(kept)]
+    assert [ref in kept for ref in refs] == [min(each) < end for each in of_pages]
