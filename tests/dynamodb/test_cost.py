@@ -223,4 +223,4 @@ async def test_what_the_index_adds(emulator: Emulator, dynamodb_client: Any) -> 
             await ada.session(f"{number}", name="Groceries").add_items(turn(number))
         meter.reset()
         assert len((await ada.list(limit=50)).conversations) == 50
-        assert (meter.requests, meter.read + meter.write) == (["Query"], 2.0)
+        assert (meter.requests, meter.read + meter.write) == (["Query"], 1.5)
