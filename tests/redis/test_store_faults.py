@@ -25,7 +25,7 @@ from tests.shares import share_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from openai_agents_session._store import UserConversations
+    from openai_agents_session.store import UserConversations
     from tests.servers import Endpoint
 
 ITEMS: list[Any] = [{"role": "user", "content": f"item {number}"} for number in range(3)]

@@ -20,7 +20,7 @@ from tests.servers import RedisServer, sweep
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from openai_agents_session._store import UserConversations
+    from openai_agents_session.store import UserConversations
     from tests.servers import Endpoint
 
 TEXT = "my diagnosis"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import RedisCluster
 
-    from openai_agents_session._store import UserConversations
+    from openai_agents_session.store import UserConversations
 
 __all__ = ["slot"]  # a fixture
 
