@@ -14,7 +14,9 @@ from openai_agents_session._catalog import (
     SessionNotFoundError,
 )
 from openai_agents_session._messages import Message, MessageRole
-from openai_agents_session._store import BaseStore, Page, UserConversations
+from openai_agents_session._pages import Page
+from openai_agents_session._store import BaseStore
+from openai_agents_session._user import UserConversations
 
 __all__ = [
     "BaseStore",
