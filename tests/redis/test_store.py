@@ -377,7 +377,10 @@ async def test_a_cluster_keeps_a_user_on_one_node(
             await ada.session(each, name=each).add_items(ITEMS)
         await ada.fork("a", "c")
         assert {each.session_id async for each in ada} == {"a", "b", "c"}
-        nodes.add(cluster_client.get_node_from_key(index_of(key_prefix, f"user {number}").decode()))
+        index = index_of(key_prefix, f"user {number}").decode()
+        node = cluster_client.get_node_from_key(index)
+        assert node is not None
+        nodes.add(node.name)
     assert len(nodes) == 3
     await assert_agreement(cluster_client, key_prefix)
 
