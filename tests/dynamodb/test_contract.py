@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest_asyncio
 
-from openai_agents_session import DynamoDBSession
+from openai_agents_session import DynamoDBSession, DynamoDBStore
 from tests.contract import SHARE, AnySession, SessionContract
 from tests.dynamodb import emulators
+from tests.dynamodb.store import key_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SMALLEST = 4096
+ADA = "Ada Löwe"
 
 
 class DynamoDBContract(SessionContract):
@@ -23,6 +25,7 @@ class DynamoDBContract(SessionContract):
     session_class = DynamoDBSession
     vanishes = False  # an item stays, for the tokens of the last writes
     page_bytes: ClassVar[int] = 64 * 1024
+    theirs: ClassVar[dict[str, Any]] = {}  # attributes of every item
     client: Any
     table: str
 
@@ -63,7 +66,7 @@ class DynamoDBContract(SessionContract):
         records: list[bytes] = []
         for ref in item.get("pages", {}).get("L", []):
             count, _, name = ref["S"].partition(".")
-            key = {"session_id": {"S": f"{session.session_id}~{name}"}}
+            key = {"session_id": {"S": f"{self.key(session)['session_id']['S']}~{name}"}}
             answer = await self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)
             found = [encoded(record) for record in answer["Item"]["items"]["L"]]
             if count == "0":
@@ -81,9 +84,12 @@ class DynamoDBContract(SessionContract):
         await self.client.update_item(
             TableName=self.table,
             Key=self.key(session),
-            UpdateExpression="SET #items = list_append(if_not_exists(#items, :none), :record)",
-            ExpressionAttributeNames={"#items": "items"},
-            ExpressionAttributeValues={":none": {"L": []}, ":record": {"L": [record]}},
+            UpdateExpression="SET #items = list_append(if_not_exists(#items, :none), :record)"
+            + "".join(f", #{name} = :{name}" for name in self.theirs),
+            ExpressionAttributeNames={"#items": "items"}
+            | {f"#{name}": name for name in self.theirs},
+            ExpressionAttributeValues={":none": {"L": []}, ":record": {"L": [record]}}
+            | {f":{name}": value for name, value in self.theirs.items()},
         )
 
     async def expire(self, session: AnySession) -> None:
@@ -123,3 +129,34 @@ class TestPages(DynamoDBContract):
 
     page_bytes = SMALLEST
     share = (*SHARE, "test_item_comes_back_as_it_went_in", "test_snapshot_prunes_the_head")
+
+
+class TestOfAUser(DynamoDBContract):
+    """Sessions of a store's user: what is otherwise there is in ``test_store_contract.py``."""
+
+    EMULATORS = emulators.best()
+
+    page_bytes = SMALLEST
+    theirs: ClassVar[dict[str, Any]] = {"user": {"S": ADA}}
+    validates = False  # these are not made by the class
+    share = (*SHARE, "test_snapshot_prunes_the_head")
+
+    async def make_session(
+        self,
+        session_id: Any,
+        *,
+        cls: type[Any] | None = None,
+        ttl: int | None = None,
+        **options: Any,
+    ) -> AnySession:
+        """Make a session of a user's on the test's table."""
+        store = DynamoDBStore(self.client, self.table, ttl=ttl, page_bytes=self.page_bytes)
+        session = store.user(ADA).session(session_id, name="Conversation", **options)
+        if cls is None:
+            return session
+        settings = options.get("session_settings")
+        return cls._of_store(session_id, ADA, session._conversation, settings)
+
+    def key(self, session: AnySession) -> Any:
+        """Return the key of the session's item."""
+        return {"session_id": {"S": key_of(ADA, session.session_id)}}

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from base64 import urlsafe_b64encode
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -156,6 +157,17 @@ def test_store_is_opened_in_each_event_loop(emulator: Emulator) -> None:
 
     assert asyncio.run(use(0)) == ["0"]
     assert asyncio.run(use(1)) == ["1", "0"]
+
+
+def test_store_belongs_to_the_event_loop_that_opened_it(emulator: Emulator) -> None:
+    """In another one there is an error that says so, and nothing is sent."""
+    opened = open_store(url_of(emulator, f"loops-{time.time_ns()}"), setup=True, **KEYS)
+    with closing(asyncio.new_event_loop()) as home, closing(asyncio.new_event_loop()) as other:
+        home.run_until_complete(opened.__aenter__())
+        with pytest.raises(RuntimeError, match="the store was opened in another event loop"):
+            other.run_until_complete(opened.ping())
+        assert home.run_until_complete(opened.ping()) is True
+        home.run_until_complete(opened.close())
 
 
 async def test_a_client_that_was_passed_stays_open(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -335,6 +336,26 @@ async def test_clears_forget_old_tokens(store: Store, opened: DynamoDBStore) -> 
     assert len(item["writes"]["BS"]) <= 1026
     assert item["items"]["L"] == []
     assert await ada.session("groceries").get_items() == []
+
+
+async def test_item_that_something_else_has_made(store: Store, opened: DynamoDBStore) -> None:
+    """One that only says whose it is takes its form with the first write, whichever that is."""
+    ada = opened.user(ADA)
+    writes: dict[str, tuple[Callable[[], Awaitable[Any]], list[Any]]] = {
+        "add": (lambda: ada.session("groceries").add_items(numbered(1, 2)), numbered(0, 2)),
+        "pop": (lambda: ada.session("groceries").pop_item(), []),
+        "clear": (lambda: ada.session("groceries").clear_session(), []),
+        "update": (lambda: ada.update("groceries", name="A"), numbered(0, 1)),
+    }
+    for write, left in writes.values():
+        records = [{"S": json.dumps(item)} for item in numbered(0, 1)]
+        await store.put(KEY, user={"S": ADA}, items={"L": records})
+
+        await write()
+
+        assert types_of(await store.item(KEY)) == CONVERSATION
+        assert await ada.session("groceries").get_items() == left
+        assert_agrees(await store.everything(), await store.indexed())
 
 
 async def test_touch_lets_pages_live_as_long(store: Store) -> None:

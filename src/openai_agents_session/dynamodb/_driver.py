@@ -247,7 +247,7 @@ def _explain(error: ClientError, table: str) -> None:
             f"Is there a table {table!r} in this region? "
             "openai_agents_session.dynamodb.create_table_if_not_exists makes one.",
         )
-    elif code == "ValidationException" and "index" in str(error):
+    elif code == "ValidationException" and error.operation_name == "Query":
         add_note(
             error,
             f"The table {table!r} needs an index to list a user's conversations: the store's "

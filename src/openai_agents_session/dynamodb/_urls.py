@@ -131,4 +131,10 @@ class OwnTable(Table):
             raise RuntimeError(
                 f"the store {state}: use it, and its sessions, inside 'async with store:'"
             )
-        super()._check_usable()
+        try:
+            super()._check_usable()
+        except RuntimeError as exc:
+            raise RuntimeError(
+                "the store was opened in another event loop or process, and its connections work "
+                "there alone; nothing was sent. Enter a store in each of them"
+            ) from exc

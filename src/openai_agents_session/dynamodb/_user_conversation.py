@@ -215,7 +215,8 @@ class UserConversation(DynamoDBConversation):
 def _takes_clear(item: ItemState, token: Token, ttl: int | None) -> bool:
     """Whether ``empty_update`` will do for such an item."""
     return (
-        len(item.writes) <= MAX_TOKENS
+        item.version is not None  # else something else has made it
+        and len(item.writes) <= MAX_TOKENS
         and token.stamp > item.since
         and (ttl is None or item.ttl is None or item.ttl <= ttl)
     )
