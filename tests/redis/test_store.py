@@ -282,6 +282,22 @@ async def test_what_has_expired_leaves_the_index_when_it_is_listed(
     assert await redis_client.zcard(index) == 1
 
 
+async def test_a_hash_of_something_else_is_no_conversation(
+    redis_client: Redis, key_prefix: str, store: RedisStore
+) -> None:
+    """One that does not say when it began is passed over, and its id leaves the index."""
+    ada, index = store.user("ada"), index_of(key_prefix, "ada")
+    await ada.session("a").add_items(ITEMS)
+    await ada.session("b").add_items(ITEMS)
+    await redis_client.hdel((index + b"~b").decode(), "created_at")
+
+    assert await ada.get("b") is None
+    assert [each.session_id async for each in ada] == ["a"]
+    assert await ada.touch("b") is False
+    assert await ada.delete("b") is False
+    assert await redis_client.zcard(index) == 1
+
+
 async def test_an_index_lives_as_long_as_its_last_conversation(
     redis_client: Redis, key_prefix: str, store: RedisStore
 ) -> None:

@@ -34,6 +34,8 @@ def described(user: str, session_id: str, answer: Sequence[Any]) -> Conversation
         return None
     *pairs, expires_at, item_count = answer
     said = dict(zip((name.decode() for name in pairs[::2]), pairs[1::2], strict=True))
+    if "created_at" not in said:  # something else has put its own there
+        return None
     return info_of(user, session_id, said, int(expires_at), int(item_count))
 
 

@@ -2,7 +2,7 @@
 -- KEYS: the index; the hashes of the conversations.
 local index, there = KEYS[1], 0
 for at = 2, #KEYS do
-  if redis.call('EXISTS', KEYS[at]) == 1 then
+  if redis.call('HEXISTS', KEYS[at], 'created_at') == 1 then
     there = there + 1
   else
     redis.call('ZREM', index, string.sub(KEYS[at], #index + 2))

@@ -2,7 +2,7 @@
 -- nil where there is no such conversation.
 -- KEYS: its list; its hash. ARGV: how many; only those before this position, -1 for all.
 local list, about, newest, before = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2])
-if redis.call('EXISTS', about) == 0 then
+if redis.call('HEXISTS', about, 'created_at') == 0 then
   return false
 end
 local length = redis.call('LLEN', list)
