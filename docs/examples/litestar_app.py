@@ -4,7 +4,8 @@
 
 Then open http://127.0.0.1:8000. Data is kept in ``openai-agents-session/chat.db`` in your
 cache directory, or where ``DATABASE_URL`` says:
-``postgresql+asyncpg://user:password@host/name``. Without an ``OPENAI_API_KEY``, a small local
+``postgresql+asyncpg://user:password@host/name``. ``STORE_URL`` keeps the conversations in another
+store, such as ``redis://localhost:6379``. Without an ``OPENAI_API_KEY``, a small local
 model answers. ``JWT_SECRET`` signs the logins; without it they end with the process. Behind
 HTTPS, set ``HTTPS=1``. From one address come at most ``LOGINS_A_MINUTE`` logins and
 registrations, 20 unless you say otherwise.
@@ -24,7 +25,11 @@ from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
-from advanced_alchemy.extensions.litestar import EngineConfig, SQLAlchemyAsyncConfig
+from advanced_alchemy.extensions.litestar import (
+    EngineConfig,
+    SQLAlchemyAsyncConfig,
+    SQLAlchemyPlugin,
+)
 from advanced_alchemy.mixins import AuditColumns, UUIDPrimaryKey
 from advanced_alchemy.types import DateTimeUTC
 from agents import Agent, RunContextWrapper, function_tool, set_tracing_disabled
@@ -144,8 +149,8 @@ agent = Agent(
 )
 
 
-def provide_run_options(user_id: NamedDependency[Any]) -> dict[str, Any]:
-    return {"context": user_id, "max_turns": 5}
+def provide_run_options(user_id: NamedDependency[str]) -> dict[str, Any]:
+    return {"context": UUID(user_id), "max_turns": 5}
 
 
 # -- Logging in ------------------------------------------------------------------------------
@@ -341,17 +346,27 @@ page = [
     serve("/markdown.js", "text/javascript", "litestar_markdown.js"),
 ]
 
+# -- Putting it together ----------------------------------------------------------------------
+
+
+def provide_user_id(request: Request[User, Token, Any]) -> str:
+    return str(request.user.id)  # a text, as every store takes it
+
+
+STORE_URL = os.environ.get("STORE_URL")
+
+conversations = AgentSessionsPlugin(
+    agent,
+    STORE_URL or database,
+    session_model=None if STORE_URL else AgentSession,
+    user_id=Provide(provide_user_id, sync_to_thread=False),
+    run_options=Provide(provide_run_options, sync_to_thread=False),
+    all_messages=True,  # the page shows the calls of tools
+)
+
 app = Litestar(
     route_handlers=[register, login, logout, me, *page],
-    plugins=[
-        AgentSessionsPlugin(
-            agent,
-            database,
-            session_model=AgentSession,
-            run_options=Provide(provide_run_options, sync_to_thread=False),
-            all_messages=True,  # the page shows the calls of tools
-        )
-    ],
+    plugins=[SQLAlchemyPlugin(database), conversations],
     on_app_init=[login_auth.on_app_init],
     request_max_body_size=4_000,  # of the routes above; the controller has its own
     before_send=[secure],

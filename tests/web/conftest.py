@@ -51,6 +51,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     named = [name for name in ("framework", "backend") if name in metafunc.fixturenames]
     if named == ["framework"]:
         metafunc.parametrize(named, [(each,) for each in FRAMEWORKS], indirect=True)
+    elif named == ["backend"]:  # which another process opens by its URL
+        names = [name for name in BACKENDS if name != "memory"]
+        cases = [pytest.param(name, marks=BACKENDS[name]) for name in names]
+        metafunc.parametrize(named, cases, indirect=True)
     elif named == ["framework", "backend"]:
         pairs = [(framework, backend) for framework in FRAMEWORKS for backend in BACKENDS]
         slow = pytest.mark.slow
