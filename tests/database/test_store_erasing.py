@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from openai_agents_session.database import DatabaseStore, _catalog
 from tests.contract import numbered, user
@@ -109,7 +110,7 @@ async def test_a_crash_before_the_file_is_wiped(
 ) -> None:
     """What a first call has deleted is wiped by the second one."""
 
-    async def crash(_: object) -> None:
+    async def crash(*_: object) -> None:
         raise KeyboardInterrupt
 
     async with DatabaseStore.from_url(sqlite_url) as store:
@@ -144,3 +145,23 @@ async def test_an_engine_that_begins_its_own_transactions(sqlite_url: str, tmp_p
 
         assert b"<user 0>" not in raw(tmp_path)
         assert await bob.session("a").get_items() == numbered(0, 3)
+
+
+async def test_a_transaction_of_the_application(sqlite_url: str, tmp_path: Path) -> None:
+    """On a connection that it has passed on, it alone commits, and may take all back."""
+    async with DatabaseStore.from_url(sqlite_url) as store:
+        await store.setup()
+        ada = store.user(uuid4())
+        await ada.session("a").add_items([THEIRS])
+        engine = store._engine
+        assert engine is not None
+        async with engine.connect() as connection:
+            await connection.begin()
+            joined = DatabaseStore(async_sessionmaker(bind=connection)).user(ada.user_id)
+            await joined.session("b").add_items([THEIRS])
+            assert (await joined.erase()).conversations == 2
+            assert await joined.get("a") is None
+            await connection.rollback()
+
+        assert [one.session_id async for one in ada] == ["a"]
+        assert b"<user 0>" in raw(tmp_path)

@@ -183,7 +183,7 @@ class DatabaseCatalog:
 
         erased = await self._work.run(unit, writes=True)
         try:
-            await self._work.run(wipe, writes=False)
+            await self._work.run(partial(wipe, self._model), writes=False)
         except Exception as error:
             add_note(error, "All is deleted, but the file may have bytes of it still: erase again.")
             raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Connection, delete, func, select
 
 from openai_agents_session.database._driver import XACT_ID
 from openai_agents_session.database._statements import tables_of
@@ -18,7 +18,6 @@ from openai_agents_session.database._statements import tables_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from openai_agents_session.database._driver import Transaction
@@ -75,14 +74,18 @@ async def _are_gone(model: Model, keys: Sequence[Any], connection: AsyncConnecti
     return not await connection.scalar(select(func.count()).where(key.in_(keys)))
 
 
-async def wipe(transaction: Transaction) -> None:
+async def wipe(model: Model, transaction: Transaction) -> None:
     """Leave no bytes in a SQLite file of what was deleted; a unit that begins no transaction.
+
+    On a connection that the application has passed on, nothing is done: its transaction is not
+    ours to end.
 
     Raises:
         TimeoutError: a reader keeps some of them in the file of the write-ahead log.
         sqlalchemy.exc.OperationalError: the file stays locked.
     """
-    if transaction.dialect.name == "sqlite":
+    passed_on = isinstance(transaction.session.get_bind(mapper=model), Connection)
+    if transaction.dialect.name == "sqlite" and not passed_on:
         await transaction.connection.run_sync(_wipe)
 
 
