@@ -367,6 +367,33 @@ async def test_erase_reaches_what_crashes_have_left(emulator: Emulator, store: S
     assert await store.everything() == {}
 
 
+@pytest.mark.parametrize("operation", ["add a lot", "clear", "delete", "fork", "update", "erase"])
+async def test_cancelled_at_any_moment(store: Store, operation: str) -> None:
+    """What has begun is done when the cancellation arrives, and what has not is not."""
+    call = (lambda ada: ada.erase()) if operation == "erase" else OPERATIONS[operation][0]
+    ada = opened(store.client, store.table)
+    for turns in (0, 1, 2, 4, 8, 16, 32, 64):
+        await ada.session("a", name="A").replace_items(LONG)
+        await ada.delete("b")
+        before = await ada.get("a")
+        task = asyncio.ensure_future(call(ada))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        after = await ada.get("a")
+        await agree(store)
+        await asyncio.gather(*(ada.get("a") for _ in range(5)))
+        assert await ada.get("a") == after  # nothing goes on behind the caller's back
+        if operation == "fork":
+            assert await ada.session("b").get_items() in ([], LONG)
+        elif operation == "add a lot":
+            assert await ada.session("a").get_items() in (LONG, LONG + LONG)
+        elif after is not None:
+            assert after == before or after.item_count == 0 or operation == "update"
+    await erased(store)
+
+
 # --- many writers ------------------------------------------------------------------------------
 
 
