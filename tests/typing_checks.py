@@ -17,6 +17,7 @@ from agents.memory import (
     SessionABC,
     SessionSettings,
 )
+from fastapi import APIRouter, Depends
 from litestar import Litestar, Request
 from litestar.di import Provide
 from sqlalchemy.orm import DeclarativeBase
@@ -38,6 +39,7 @@ from openai_agents_session.database import (
 from openai_agents_session.database import DatabaseSession as DirectDatabaseSession
 from openai_agents_session.dynamodb import DynamoDBSession as DirectDynamoDBSession
 from openai_agents_session.dynamodb import create_table_if_not_exists, remove_orphaned_pages
+from openai_agents_session.fastapi import agent_router
 from openai_agents_session.litestar import (
     AgentController,
     AgentSessionsPlugin,
@@ -62,6 +64,8 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
     from redis.asyncio.sentinel import Sentinel
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+    from openai_agents_session.store import BaseStore
 
 
 def construct(client: Redis, cluster: RedisCluster, sentinel: Sentinel) -> None:
@@ -337,12 +341,21 @@ def over_http(agent: Agent, config: SQLAlchemyAsyncConfig) -> Litestar:
         session_model=OwnSession,
         controller=OwnController,
     )
-    AgentSessionsPlugin(agent)  # ty: ignore[missing-argument] - no database
+    AgentSessionsPlugin(agent)  # ty: ignore[missing-argument] - no store
     AgentSessionsPlugin("Assistant", config)  # ty: ignore[invalid-argument-type] - no agent
     AgentSessionsPlugin(agent, config, user_id=current_user_id)  # ty: ignore[invalid-argument-type] - no Provide
     AgentSessionsPlugin(agent, config, controller=AgentSession)  # ty: ignore[invalid-argument-type] - no controller
     AgentSessionsPlugin(agent, config, {"max_turns": 5})  # ty: ignore[too-many-positional-arguments] - by name only
     return Litestar(plugins=[AgentSessionsPlugin(agent, config)])
+
+
+def with_any_store(agent: Agent, store: BaseStore) -> APIRouter:
+    """A store, or its URL, is for both frameworks."""
+    AgentSessionsPlugin(agent, store, all_messages=True)
+    AgentSessionsPlugin(agent, "redis://localhost")
+    agent_router(agent, store)  # ty: ignore[missing-argument] - no user
+    agent_router(agent, 5, user_id=Depends())  # ty: ignore[invalid-argument-type] - no store
+    return agent_router(Depends(), "redis://localhost", user_id=Depends(), prefix="/talk")
 
 
 def schemas(said: ChatResponse, read: ConversationRead, message: MessageRead) -> None:

@@ -12,6 +12,7 @@ from agents import Agent
 from litestar import Litestar, Request, get
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import ImproperlyConfiguredException, NotAuthorizedException
+from litestar.middleware import AbstractAuthenticationMiddleware, DefineMiddleware
 from litestar.params import HeaderParameter, SkipValidation
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -19,6 +20,7 @@ from openai_agents_session.database import AgentSession, AgentSessionService, Ba
 from openai_agents_session.litestar import AgentController, AgentSessionsPlugin, provide_user_id
 from tests.interpreters import run_python
 from tests.litestar.conftest import ROUTES, HeaderAuthentication, LoggedIn, make_app
+from tests.memory_store import MemoryStore
 from tests.web.agents import answering, last_input
 
 MISSING = (
@@ -331,6 +333,53 @@ def test_the_document_asks_for_nothing_that_the_plugin_provides() -> None:
             for parameter in route.get("parameters", [])
         }
         assert names == {"session_id", "limit", "after", "before", "is_active", "search"}
+
+
+async def test_a_url_may_ask_for_the_tables(client_of: Callable[..., Any], tmp_path: Path) -> None:
+    """With ``setup=true`` they are made at the start, and the user's row by the first write."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'new.db'}?setup=true"
+
+    for answer in ("One.", "Two."):
+        client = await client_of(make_app(answering(answer), url), uuid4())
+        said = await client.post("/agents/sessions/x/chat", json={"message": "Hi"})
+        assert said.json()["response"] == answer
+
+
+def test_models_are_for_databases() -> None:
+    """Another store has none, and no configuration."""
+    with pytest.raises(TypeError, match="session_model is for"):
+        AgentSessionsPlugin(answering(), MemoryStore(), session_model=AgentSession)
+
+    plugin = AgentSessionsPlugin(answering(), MemoryStore())
+    with pytest.raises(AttributeError, match="has no configuration"):
+        _ = plugin.config
+
+
+async def test_a_login_is_not_asked_for_health(client_of: Callable[..., Any]) -> None:
+    """A middleware that refuses whoever is not logged in lets the health route be."""
+
+    class Strict(AbstractAuthenticationMiddleware):
+        async def authenticate_request(self, connection: Any) -> Any:
+            raise NotAuthorizedException(f"Log in to see {connection.url.path}.")
+
+    middleware = DefineMiddleware(Strict, exclude_from_auth_key="exclude_from_auth")
+    plugin = AgentSessionsPlugin(answering(), MemoryStore())
+    client = await client_of(Litestar(plugins=[plugin], middleware=[middleware]))
+
+    assert (await client.get("/agents/sessions")).status_code == 401
+    assert (await client.get("/agents/health")).json() == {"status": "ok"}
+
+
+async def test_the_user_of_a_store_is_a_text(
+    client_of: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A UUID, which is the default user's, is a 500 there, and the log says what is right."""
+    client = await client_of(make_app(answering(), MemoryStore()), uuid4())
+
+    refused = await client.get("/agents/sessions")
+
+    assert refused.status_code == 500
+    assert "user_id must be a str, not UUID" in caplog.text
 
 
 @pytest.mark.parametrize("driver", ["litestar", "sqlalchemy", "advanced_alchemy"])
