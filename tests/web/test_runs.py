@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -372,7 +373,20 @@ def test_what_a_store_raises_is_the_cause_of_nothing(
     assert "my own words" not in caplog.text
 
 
-@pytest.mark.parametrize("user", [None, "", 5])
+@pytest.mark.parametrize("user", [5, UUID(int=5)])
+async def test_a_users_key_may_be_a_number_or_a_uuid(
+    client_of: ClientOf, memory: Place, user: Any
+) -> None:
+    """Where a store takes texts, it gets the key's text."""
+    client = await client_of(answering("Hi"), memory, provide_user=lambda: user)
+
+    said = await client.post("/agents/sessions/a/chat", json={"message": "Hi"})
+
+    assert said.status_code == 200
+    assert await memory.stored(str(user), "a") == ["user", "message"]
+
+
+@pytest.mark.parametrize("user", [None, "", 5.0, True])
 async def test_a_user_that_is_none_is_the_servers_mistake(
     client_of: ClientOf, memory: Place, caplog: pytest.LogCaptureFixture, user: Any
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from openai_agents_session._arguments import MAX_NAME
 from openai_agents_session._messages import words_of
@@ -127,11 +128,19 @@ HEALTH = Route(
 def conversations_of(store: BaseStore, user_id: Any) -> UserConversations:
     """Return a user's conversations.
 
+    Applications have users with keys that are UUIDs or numbers. A store that takes texts gets
+    their text.
+
     Raises:
         WebError: the application's provider of users has returned what is none.
     """
     with quietly("Finding the conversations"):
-        return store.user(user_id)
+        try:
+            return store.user(user_id)
+        except TypeError:
+            if not isinstance(user_id, (UUID, int)) or isinstance(user_id, bool):
+                raise
+            return store.user(str(user_id))
 
 
 def session_of(conversations: UserConversations, session_id: str, agent: Agent[Any]) -> BaseSession:
