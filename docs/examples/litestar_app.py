@@ -366,7 +366,8 @@ conversations = AgentSessionsPlugin(
 
 app = Litestar(
     route_handlers=[register, login, logout, me, *page],
-    plugins=[SQLAlchemyPlugin(database), conversations],
+    # The plugin registers the database of the conversations; that of the users may be another.
+    plugins=[SQLAlchemyPlugin(database), conversations] if STORE_URL else [conversations],
     on_app_init=[login_auth.on_app_init],
     request_max_body_size=4_000,  # of the routes above; the controller has its own
     before_send=[secure],
