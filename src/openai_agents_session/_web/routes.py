@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -138,9 +138,10 @@ def conversations_of(store: BaseStore, user_id: Any) -> UserConversations:
         try:
             return store.user(user_id)
         except TypeError:
-            if not isinstance(user_id, (UUID, int)) or isinstance(user_id, bool):
-                raise
-            return store.user(str(user_id))
+            if isinstance(user_id, (UUID, int)) and not isinstance(user_id, bool):
+                with suppress(ValueError):
+                    return store.user(str(user_id))
+            raise
 
 
 def session_of(conversations: UserConversations, session_id: str, agent: Agent[Any]) -> BaseSession:
