@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from openai_agents_session import RedisSession, RedisStore
 from openai_agents_session.redis._keys import UserKeys, _word_of_slot
+from openai_agents_session.store import CursorError
 from tests.faults import FaultyProxy
 from tests.redis.stores import all_keys, assert_agreement, index_of
 
@@ -239,8 +240,6 @@ async def test_search_is_refused(store: RedisStore) -> None:
 )
 async def test_cursors_of_a_list_are_checked(store: RedisStore, cursor: list[Any]) -> None:
     """A place is a time and an id, and nothing else."""
-    from openai_agents_session.store import CursorError  # noqa: PLC0415
-
     with pytest.raises(CursorError):
         await store._catalog.page("ada", 5, cursor, active=None, search=None)
 

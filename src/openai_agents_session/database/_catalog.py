@@ -11,9 +11,10 @@ from sqlalchemy import func, literal, null, select, update
 from openai_agents_session._catalog import ConversationInfo, Erased
 from openai_agents_session._errors import add_note
 from openai_agents_session.database._checks import checked_short_id, checked_user_id
+from openai_agents_session.database._codes import is_lost
 from openai_agents_session.database._conversation import DatabaseConversation
 from openai_agents_session.database._deleting import delete_counted, wipe
-from openai_agents_session.database._driver import XACT_ID, is_lost
+from openai_agents_session.database._driver import XACT_ID
 from openai_agents_session.database._forking import fork
 from openai_agents_session.database._items import record_of
 from openai_agents_session.database._listing import (

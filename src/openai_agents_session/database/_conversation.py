@@ -18,7 +18,7 @@ from advanced_alchemy.exceptions import NotFoundError
 from openai_agents_session._catalog import SessionNotFoundError
 from openai_agents_session._conversation import Found, UnreadableError
 from openai_agents_session.database._checks import MAX_ROWS
-from openai_agents_session.database._driver import is_lost
+from openai_agents_session.database._codes import is_lost
 from openai_agents_session.database._items import columns_of, record_of
 from openai_agents_session.database._statements import METADATA, new_ids, statements_of
 

@@ -28,13 +28,22 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Text, cast, func, select, text, update
-from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
+from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.pool import StaticPool
 
 from openai_agents_session._errors import add_note
 from openai_agents_session._pauses import Pauses
 from openai_agents_session._settle import SETTLE_SECONDS, settle
+from openai_agents_session.database._codes import (
+    UNKNOWN_XACT_ID,
+    add_hint,
+    hide_conversation,
+    is_lost,
+    is_stale,
+    is_undone,
+    sqlstate_of,
+)
 from openai_agents_session.database._connections import check_usable, first_use, guard_pool
 
 if TYPE_CHECKING:
@@ -134,8 +143,8 @@ class Work:
                 # The caller's: with the lock held, none of ours is open.
                 return await self._in_transaction(self._source, unit, writes=writes)
         except StatementError as error:
-            _hide_conversation(error)
-            _add_hint(error)
+            hide_conversation(error)
+            add_hint(error)
             raise
 
     async def _in_transaction(self, session: AsyncSession, unit: Unit[_T], *, writes: bool) -> _T:
@@ -164,7 +173,7 @@ class Work:
                     result = await unit(transaction)
                     ended = transaction, result
             except Exception as error:
-                if not (is_lost(error) or _is_undone(error)):
+                if not (is_lost(error) or is_undone(error)):
                     raise
                 if ended and ended[0].xact_id and is_lost(error):
                     committed = await self._was_committed(ended[0])
@@ -196,9 +205,9 @@ class Work:
                     if status not in {"in progress", "in recovery"}:
                         return False if status == "aborted" else None
             except Exception as error:
-                if _sqlstate(error) == _UNKNOWN_XACT_ID:
+                if sqlstate_of(error) == UNKNOWN_XACT_ID:
                     return False
-                if not (is_lost(error) or _is_undone(error)):
+                if not (is_lost(error) or is_undone(error)):
                     raise
         return None
 
@@ -216,7 +225,7 @@ class Work:
                     try:
                         yield transaction
                     except DBAPIError as error:
-                        if _is_stale(error):  # the connection would fail the next one, too
+                        if is_stale(error):  # the connection would fail the next one, too
                             await transaction.connection.invalidate(error)
                         raise
             finally:
@@ -307,107 +316,3 @@ def _advice(db_session: object) -> str:
         "db_session must be a sqlalchemy.ext.asyncio AsyncSession or async_sessionmaker, "
         f"not {kind.__module__}.{kind.__qualname__}; {hint}"
     )
-
-
-# --------------------------------------------------------- what the databases' errors mean
-# PostgreSQL's codes are in its documentation, "PostgreSQL Error Codes".
-
-_GONE = ("08", "57P01", "57P02", "57P03", "57P05")
-"""The server cannot be reached, stops, has crashed, is starting, or closed an idle connection."""
-
-_UNDONE = ("40001", "40P01", "53300")
-"""Nothing was done, and a moment later it may be: a conflict with another transaction, a
-deadlock, too many connections."""
-
-_STALE = ("25006", "0A000")
-"""Nothing was done, and on a new connection it may be: the server has become a replica, or a
-prepared statement is older than a migration."""
-
-_UNKNOWN_XACT_ID = "22023"
-"""What ``pg_xact_status`` raises for an id that the server has not given yet."""
-
-_HINTS = {
-    "42P01": "python -m openai_agents_session.database upgrade --url URL makes the shipped tables; "
-    "those of an application's own models are made by its migrations.",
-    "42P05": "Behind pgbouncer, drivers must not prepare statements under fixed names: see "
-    "'pgbouncer' in the documentation of DatabaseSession.",
-}
-_HINTS["26000"] = _HINTS["42P05"]
-
-
-def is_lost(error: Exception) -> bool:
-    """Whether an error says that the connection is gone, or was not to be had."""
-    cause: object = error
-    if isinstance(error, DBAPIError):
-        if error.connection_invalidated:
-            return True
-        cause = error.orig
-    # asyncpg raises what the event loop raises, and errors of its own before there is a login.
-    if isinstance(cause, (OSError, asyncio.TimeoutError)):
-        return True
-    state = _sqlstate(error)
-    if state is None:  # psycopg's error, and not the server's
-        return isinstance(error, OperationalError) and not _is_refused_login(cause)
-    return state.startswith(_GONE)
-
-
-def _sqlstate(error: Exception) -> str | None:
-    """Return PostgreSQL's code of an error; None for one that psycopg raised without the server.
-
-    Empty for all others.
-    """
-    state = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", "")
-    return None if state is None else str(state)
-
-
-def _is_refused_login(cause: Any) -> bool:
-    """Whether psycopg was refused for its password, so that trying again is of no use."""
-    connection = getattr(cause, "pgconn", None)
-    asked = any(getattr(connection, name, False) for name in ("used_password", "needs_password"))
-    return asked and "FATAL" in str(cause)
-
-
-def _is_undone(error: Exception) -> bool:
-    """Whether the server did nothing, and a second attempt may succeed."""
-    return (_sqlstate(error) or "").startswith(_UNDONE) or _is_stale(error)
-
-
-def _is_stale(error: Exception) -> bool:
-    """Whether the second attempt needs a new connection."""
-    state = _sqlstate(error)
-    return state in _STALE and (state != "0A000" or "cached" in str(error))
-
-
-def _add_hint(error: Exception) -> None:
-    """Add to a server's error what to do about it."""
-    missing = isinstance(error, OperationalError) and "no such table" in str(error.orig)
-    hint = _HINTS.get("42P01" if missing else _sqlstate(error) or "")
-    if hint:
-        add_note(error, hint)
-
-
-def _hide_conversation(error: StatementError) -> None:
-    """Remove from an error what is of the conversation: parameters, and rows.
-
-    PostgreSQL quotes a row that it refuses in the error's detail. SQLAlchemy 2.0 and psycopg
-    repeat that in their messages.
-    """
-    error.hide_parameters = True
-    chain: list[Any] = [error]
-    cause: Any = error.orig
-    while cause is not None:
-        chain.append(cause)
-        cause = cause.__cause__
-    details = [
-        getattr(one, "detail", None) or getattr(getattr(one, "diag", None), "message_detail", None)
-        for one in chain
-    ]
-    rows = [detail for detail in details if isinstance(detail, str)]  # SQLAlchemy's is a list
-    for one in chain:
-        for row in rows:
-            one.args = tuple(
-                part.replace(row, "(hidden)") if isinstance(part, str) else part
-                for part in one.args
-            )
-        if isinstance(getattr(one, "detail", None), str):
-            one.detail = None
