@@ -157,7 +157,7 @@ async def test_replacements_and_clears_with_every_third_answer_lost(
         await asyncio.gather(
             *(rewrite(DynamoDBSession(n, client, table, page_bytes=SMALLEST)) for n in names)
         )
-        assert proxy.lost_successes >= 15
+        assert proxy.lost_successes >= 5  # the other lost answers were errors; lanes take turns
 
 
 @pytest.mark.parametrize("config", [{}, ONCE], ids=["defaults", "no retries"])
