@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from copy import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from openai_agents_session._arguments import checked_ttl
-from openai_agents_session._conversation import Found, UnreadableError
+from openai_agents_session._conversation import Found, LostError, UnreadableError
 from openai_agents_session._session import BaseSession
 
 if TYPE_CHECKING:
@@ -15,8 +17,88 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-Store: TypeAlias = "dict[str, tuple[list[bytes | str], float | None]]"
-"""For each session id its records, oldest first, and when they expire (epoch seconds)."""
+
+class Store(dict[str, tuple["list[bytes | str]", "float | None"]]):
+    """For each session id its records, oldest first, and when they expire (epoch seconds)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leases = Leases()
+
+
+class Leases(dict[Any, "Turns"]):
+    """The leases of conversations, by whatever names these."""
+
+    def of(self, name: Any) -> Turns:
+        """Return who holds a conversation's lease, and who waits."""
+        return self.setdefault(name, Turns())
+
+
+@dataclass
+class Turns:
+    """Who holds a lease, and who waits for it. Times are those of ``time.monotonic``."""
+
+    holder: str = ""
+    until: float = 0.0
+    waiting: dict[str, float] = field(default_factory=dict)
+    """Holders in the order they came, with when each has to come back."""
+    over: set[str] = field(default_factory=set)
+    """Holders that have released."""
+
+    @property
+    def holds(self) -> str:
+        """Who holds the lease now; "" for nobody."""
+        return self.holder if time.monotonic() < self.until else ""
+
+
+class MemoryClaim:
+    """One holder's claim on a lease in a dictionary."""
+
+    def __init__(self, conversation: MemoryConversation, turns: Turns, holder: str, seconds: int):
+        self._conversation, self._turns = conversation, turns
+        self._holder, self._seconds = holder, seconds
+
+    async def acquire(self, comes_back_in: float) -> int:
+        """Take the lease, or a place in the queue."""
+        await asyncio.sleep(0)
+        turns, now = self._turns, time.monotonic()
+        if turns.holds == self._holder:
+            return 0
+        if self._holder in turns.over:
+            return 1
+        waiting = {each: until for each, until in turns.waiting.items() if until > now}
+        first = next(iter(waiting), self._holder)
+        if not turns.holds and first == self._holder:
+            turns.holder, turns.until = self._holder, now + self._seconds
+            waiting.pop(self._holder, None)
+            turns.waiting = waiting
+            return 0
+        waiting[self._holder] = now + comes_back_in
+        place = [*waiting].index(self._holder) + 1
+        if not comes_back_in:
+            del waiting[self._holder]
+        turns.waiting = waiting
+        return place
+
+    async def renew(self) -> bool:
+        """Let the lease's time begin anew."""
+        if self._turns.holds != self._holder:
+            return False
+        self._turns.until = time.monotonic() + self._seconds
+        return True
+
+    async def release(self) -> None:
+        """Give the lease back, or leave the queue."""
+        self._turns.over.add(self._holder)
+        self._turns.waiting.pop(self._holder, None)
+        if self._turns.holder == self._holder:
+            self._turns.holder = ""
+
+    def fenced(self) -> MemoryConversation:
+        """Return the conversation for the holder alone."""
+        conversation = copy(self._conversation)
+        conversation.holder = self._holder
+        return conversation
 
 
 class MemorySession(BaseSession):
@@ -33,13 +115,20 @@ class MemoryConversation:
     """One conversation, at its session id."""
 
     resends = False
+    holder = ""
+    """Who alone may write through this object; "" for anybody."""
 
     def __init__(self, store: Store, session_id: str, ttl: int | None) -> None:
         self._store, self._session_id, self._ttl = store, session_id, ttl
+        self._turns = store.leases.of(session_id)
 
     def _now(self) -> tuple[list[bytes | str], float | None]:
         records, until = self._store.get(self._session_id, ([], None))
         return ([], None) if until and until <= time.time() else (records, until)
+
+    def _check_lease(self) -> None:
+        if self.holder and self._turns.holds != self.holder:
+            raise LostError
 
     def _write(self, records: list[bytes | str]) -> None:
         until = self._now()[1] if self._ttl is None else time.time() + self._ttl
@@ -54,10 +143,12 @@ class MemoryConversation:
 
     async def append(self, records: Sequence[bytes]) -> None:
         """Add records to the end."""
+        self._check_lease()
         self._write([*self._now()[0], *records])
 
     async def pop(self, parse: Callable[[bytes | str], _T | None]) -> _T | None:
         """Remove the newest record and return its item."""
+        self._check_lease()
         records, _ = self._now()
         if not records:
             return None
@@ -73,12 +164,14 @@ class MemoryConversation:
 
     async def replace(self, records: Sequence[bytes]) -> None:
         """Put records in the place of all."""
+        self._check_lease()
         self._write([*records])
 
     async def swap(
         self, found: Found, start: int, records: Sequence[bytes | str], *, drop: int = 0
     ) -> bool:
         """Put records in the place of the newest, if these are unchanged."""
+        self._check_lease()
         now, expected = self._now()[0], [*found.records[start:]]
         end = len(now) - len(expected)
         if end < drop or now[end:] != expected:
@@ -88,8 +181,17 @@ class MemoryConversation:
 
     async def clear(self) -> None:
         """Remove every record."""
+        self._check_lease()
         self._store.pop(self._session_id, None)
 
     async def ping(self) -> bool:
         """Return True: a dictionary always answers."""
         return True
+
+    def claim(self, holder: str, seconds: int) -> MemoryClaim:
+        """Return a holder's claim on the lease."""
+        return MemoryClaim(self, self._turns, holder, seconds)
+
+    async def busy(self) -> float | None:
+        """Return for how long the lease is held."""
+        return self._turns.until - time.monotonic() if self._turns.holds else None

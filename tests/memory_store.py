@@ -17,7 +17,7 @@ from openai_agents_session._catalog import (
 )
 from openai_agents_session._session import BaseSession
 from openai_agents_session._store import BaseStore
-from tests.memory import MemoryConversation
+from tests.memory import Leases, MemoryConversation, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +58,8 @@ class StoredConversation(MemoryConversation):
     """A conversation in a catalog's dictionary."""
 
     def __init__(self, catalog: MemoryCatalog, key: Key, about: Any, *, recreate: bool) -> None:
-        super().__init__({}, key[1], None)
+        super().__init__(Store(), key[1], None)
+        self._turns = catalog.leases.of(key)
         self._catalog, self._at, self._about = catalog, key, about
         self._recreate, self._seen = recreate, False
 
@@ -75,6 +76,7 @@ class StoredConversation(MemoryConversation):
 
     async def clear(self) -> None:
         """Remove every record."""
+        self._check_lease()
         self._write([])
 
 
@@ -85,6 +87,7 @@ class MemoryCatalog:
 
     def __init__(self, ttl: int | None, session_settings: Any) -> None:
         self.entries: dict[Key, Entry] = {}
+        self.leases = Leases()
         self.ttl = ttl
         self._settings = session_settings
         self._clock = 0.0
@@ -224,6 +227,9 @@ class MemoryCatalog:
         found = [(key, entry) for key, entry in self._live() if key[0] == user]
         for key in [key for key in self.entries if key[0] == user]:
             del self.entries[key]
+        for key, turns in self.leases.items():
+            if key[0] == user:
+                turns.holder = ""
         return Erased(user, len(found), sum(len(entry.records) for _, entry in found))
 
     async def records(

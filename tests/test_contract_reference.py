@@ -15,24 +15,23 @@ import pytest_asyncio
 from agents import SQLiteSession
 
 from tests.contract import SHARE, AnySession, SessionContract
-from tests.memory import MemorySession
+from tests.memory import MemorySession, Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
-
-    from tests.memory import Store
 
 
 class TestMemory(SessionContract):
     """The in-memory backend of ``tests/memory.py``."""
 
     session_class = MemorySession
+    leases = True
 
     @pytest_asyncio.fixture
     async def store(self) -> AsyncIterator[None]:
         """Begin with an empty dictionary."""
-        self.conversations: Store = {}
+        self.conversations = Store()
         yield
 
     async def make_session(
@@ -64,6 +63,10 @@ class TestMemory(SessionContract):
         """Move the moment of expiry."""
         records, _ = self.conversations[session.session_id]
         self.conversations[session.session_id] = records, time.time() + seconds
+
+    async def lapse(self, session: AnySession) -> None:
+        """Let the lease have run out."""
+        self.conversations.leases[session.session_id].until = 0.0
 
 
 class TestSQLiteSession(SessionContract):

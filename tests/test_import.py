@@ -33,7 +33,7 @@ BACKENDS = {
 }
 """The names of the door: the extra that each needs, and the driver which that installs."""
 
-BARE = ["__version__", "open_store"]
+BARE = ["LeaseLostError", "SessionBusyError", "__version__", "open_store"]
 """Those that need no extra."""
 
 HEAVY = [

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.contract import numbered, user
-from tests.memory import MemoryConversation, MemorySession
+from tests.memory import MemoryConversation, MemorySession, Store
 
 if TYPE_CHECKING:
     from openai_agents_session._conversation import Found
-    from tests.memory import Store
 
 BAD = b"not JSON"
 SUMMARY: list[Any] = [user("summary")]
@@ -38,7 +37,9 @@ class Watched(MemoryConversation):
 def stored(*records: Any) -> Store:
     """Return a store with one conversation of these items or raw records."""
     texts = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in records]
-    return {"a": ([*texts], None)}
+    store = Store()
+    store["a"] = [*texts], None
+    return store
 
 
 def watched(store: Store) -> tuple[MemorySession, Watched]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # to import typing for it would cost more than all the rest
 
 if TYPE_CHECKING:
+    from openai_agents_session._lease import LeaseLostError, SessionBusyError
     from openai_agents_session.database import AgentSessionService, DatabaseSession, DatabaseStore
     from openai_agents_session.dynamodb import DynamoDBSession, DynamoDBStore
     from openai_agents_session.redis import RedisSession, RedisStore
@@ -22,8 +23,10 @@ __all__ = [
     "DatabaseStore",
     "DynamoDBSession",
     "DynamoDBStore",
+    "LeaseLostError",
     "RedisSession",
     "RedisStore",
+    "SessionBusyError",
     "__version__",
     "open_store",
 ]
@@ -35,8 +38,10 @@ _BACKENDS = {
     "DatabaseStore": "database",
     "DynamoDBSession": "dynamodb",
     "DynamoDBStore": "dynamodb",
+    "LeaseLostError": "_lease",
     "RedisSession": "redis",
     "RedisStore": "redis",
+    "SessionBusyError": "_lease",
     "open_store": "store",
 }
 

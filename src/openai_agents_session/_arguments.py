@@ -121,3 +121,17 @@ def checked_number(name: str, number: int, least: int = 0, most: int = MAX_NUMBE
     if not least <= number <= most:
         raise ValueError(f"{name} must be from {least} to {most}")
     return number
+
+
+def checked_seconds(name: str, seconds: float) -> float:
+    """Return a length of time; it may be 0, and infinite.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is negative or NaN.
+    """
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
+    if not seconds >= 0:
+        raise ValueError(f"{name} must be 0 seconds or more; got {seconds}")
+    return seconds

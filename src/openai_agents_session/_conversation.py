@@ -20,6 +20,10 @@ class UnreadableError(Exception):
     """The newest record cannot be read, so it was not popped."""
 
 
+class LostError(Exception):
+    """The lease is not held any more, so a fenced write has changed nothing."""
+
+
 @dataclass(frozen=True)
 class Found:
     """The newest records of a conversation, as they were read.
@@ -119,4 +123,65 @@ class Conversation(Protocol):
 
         Raises:
             Exception: it answers with an error, such as a refused login.
+        """
+
+
+class Leasable(Protocol):
+    """A conversation whose lease can be taken."""
+
+    def claim(self, holder: str, seconds: int) -> Claim:
+        """Return what one holder asks of the conversation's lease; sends nothing.
+
+        Args:
+            holder: a text of ASCII letters and digits that nobody else has.
+            seconds: how long the lease lives without being renewed.
+        """
+
+    async def busy(self) -> float | None:
+        """Return for how many seconds somebody still holds the lease; None if nobody does.
+
+        A store without a clock returns how long it may be at most.
+        """
+
+
+class Claim(Protocol):
+    """What one holder asks of a conversation's lease.
+
+    The lease is no part of the conversation: there may be one before the first write, and it is
+    neither listed nor forked. Time is the store's. Where the store has no clock, a lease is over
+    for a waiter that has itself seen it without a renewal for as long as it lives.
+    """
+
+    async def acquire(self, comes_back_in: float) -> int:
+        """Take the lease if it is free and nobody waits longer, else a place in the queue.
+
+        To ask again is not to ask anew: a holder keeps its lease, a waiter its place.
+
+        Args:
+            comes_back_in: in how many seconds at most the holder asks again. Who is later than
+                it said loses its place. 0 if it doesn't: then it is in no queue afterwards.
+
+        Returns:
+            0 if the lease is held then, else the place in the queue, 1 for the first.
+        """
+
+    async def renew(self) -> bool:
+        """Let the lease's time begin anew; return False if it is not held any more."""
+
+    async def release(self) -> None:
+        """Give the lease back, or leave the queue.
+
+        A copy of ``acquire`` that arrives later takes nothing.
+        """
+
+    def fenced(self) -> Conversation:
+        """Return the conversation whose writes are done only while the lease is held.
+
+        Each of its writes sees to that in the request that it sends anyway. One that was done
+        while the lease was held, and is sent again after it, was done. Only after ``acquire`` has
+        returned 0.
+
+        Raises:
+            LostError: by each write, if the lease is not held. It has changed nothing. Where the
+                store has no clock, a lease that is over is held until somebody else takes it.
         """

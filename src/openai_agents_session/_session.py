@@ -6,6 +6,8 @@ A backend derives from it, and sets ``_conversation``: how one conversation lies
 from __future__ import annotations
 
 import logging
+from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -14,11 +16,13 @@ from agents.memory.session_settings import coerce_session_settings, resolve_sess
 
 from openai_agents_session._arguments import checked_session_id
 from openai_agents_session._conversation import UnreadableError
+from openai_agents_session._lease import Lease
 from openai_agents_session._serializer import deserialize, deserialize_all, serialize
 from openai_agents_session._settle import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from agents import TResponseInputItem
@@ -46,6 +50,8 @@ class BaseSession(SessionABC):
     """
 
     _conversation: Conversation
+    _lease: Lease | None = None
+    """Of a session that ``lease`` gave: the lease that its writes are fenced by."""
 
     def __init__(
         self, session_id: str, session_settings: SessionSettings | dict[str, Any] | None
@@ -98,7 +104,7 @@ class BaseSession(SessionABC):
         self._check_open()
         records = serialize(items)
         if records:
-            await self._settled(self._conversation.append(records))
+            await self._write(self._conversation.append, records)
 
     async def pop_item(self) -> TResponseInputItem | None:
         """Remove and return the newest item; it goes to exactly one caller.
@@ -112,7 +118,7 @@ class BaseSession(SessionABC):
             Exception: the store's error, as its client library raises it.
         """
         try:
-            return await self._settled(self._conversation.pop(deserialize))
+            return await self._write(self._conversation.pop, deserialize)
         except UnreadableError:
             pass
         while True:
@@ -121,7 +127,7 @@ class BaseSession(SessionABC):
                 self._warn(unreadable)
                 return None
             index = max(at for at, item in enumerate(items) if item is not None)
-            if await self._settled(self._conversation.remove(found, index)):
+            if await self._write(self._conversation.remove, found, index):
                 self._warn(len(items) - 1 - index)
                 return items[index]
 
@@ -131,7 +137,7 @@ class BaseSession(SessionABC):
         Raises:
             Exception: the store's error, as its client library raises it.
         """
-        await self._settled(self._conversation.clear())
+        await self._write(self._conversation.clear)
 
     async def replace_items(self, items: list[TResponseInputItem]) -> None:
         """Put a batch in the place of the whole conversation, in one atomic step.
@@ -143,7 +149,57 @@ class BaseSession(SessionABC):
             TypeError: an item holds what JSON cannot; nothing was written.
             Exception: the store's error, as its client library raises it.
         """
-        await self._settled(self._conversation.replace(serialize(items)))
+        await self._write(self._conversation.replace, serialize(items))
+
+    def lease(self, wait: float = 30, seconds: int = 60) -> AbstractAsyncContextManager[Self]:
+        """Hold the conversation, for one run at a time.
+
+        ::
+
+            async with session.lease(wait=30) as held:
+                result = await Runner.run(agent, "Hi", session=held)
+
+        The block gets a session of the same class. The lease is renewed in the background while
+        the block runs, and ends with it; if the process dies, it runs out by itself. Waiters are
+        served in about the order in which they came. Sessions that take no lease are not held
+        back.
+
+        Each write of the session that the block gets is done only while the lease is held: the
+        request that writes asks for that, in the same step. Once the lease is lost, to time or
+        to another holder, writes raise ``LeaseLostError`` and change nothing. Reads go on.
+
+        Args:
+            wait: how many seconds to wait for it at most; 0 for one attempt.
+            seconds: how long it lives without being renewed, from 1 to 86400. It is renewed
+                after a third of that.
+
+        Raises:
+            SessionBusyError: somebody else held it until the end of the wait.
+            RuntimeError: this session holds the lease already, or can't have one: it is in a
+                transaction of the caller's.
+            TypeError, ValueError: an argument is not as above.
+            Exception: the store's error, as its client library raises it.
+        """
+        if self._lease is not None:
+            raise RuntimeError(
+                f"the session {self.session_id!r} holds the lease already; use it as it is"
+            )
+        return self._leased(Lease(cast("Any", self._conversation), self.session_id, wait, seconds))
+
+    async def busy(self) -> float | None:
+        """Return for how many seconds somebody still holds the conversation's lease.
+
+        A holder that is alive renews it, so it may last longer. DynamoDB has no clock: there it
+        is how long the lease may still last at most.
+
+        Returns:
+            None where nobody holds it.
+
+        Raises:
+            Exception: the store's error, as its client library raises it.
+        """
+        self._check_open()
+        return await cast("Any", self._conversation).busy()
 
     async def ping(self) -> bool:
         """Return whether the store answers.
@@ -155,6 +211,14 @@ class BaseSession(SessionABC):
 
     async def close(self) -> None:
         """Close what this session opened itself; a client that was passed in stays open."""
+
+    @asynccontextmanager
+    async def _leased(self, lease: Lease) -> AsyncGenerator[Self]:
+        self._check_open()
+        async with lease.held() as conversation:
+            held = copy(self)
+            held._conversation, held._lease = conversation, lease
+            yield held
 
     async def _atomic_replace_items(self, items: list[TResponseInputItem]) -> bool:
         """Replace the history for the SDK's compaction.
@@ -211,7 +275,7 @@ class BaseSession(SessionABC):
                     return False
             if prune_prefix:
                 drop = _prunable(read.records[:first], prune_prefix)
-            return await self._settled(self._conversation.swap(read, first, new, drop=drop))
+            return await self._write(self._conversation.swap, read, first, new, drop=drop)
 
         return CompactionSnapshot(
             cast("list[TResponseInputItem]", items), before == 0, replace_suffix
@@ -235,8 +299,11 @@ class BaseSession(SessionABC):
     async def _newest(self, count: int) -> Found:
         return await self._conversation.read(count if count < MAX_ITEMS else None)
 
-    async def _settled(self, write: Awaitable[_T]) -> _T:
-        return await settle(write, resends=self._conversation.resends)
+    async def _write(self, write: Callable[..., Awaitable[_T]], *args: Any, **options: Any) -> _T:
+        """Carry a write of the conversation to its outcome."""
+        if self._lease is not None:
+            return await self._lease.write(write, *args, **options)
+        return await settle(write(*args, **options), resends=self._conversation.resends)
 
     def _check_open(self) -> None:
         """Raise RuntimeError if ``close`` was called and the session needs what it closed."""

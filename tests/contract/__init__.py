@@ -15,6 +15,7 @@ from tests.contract.arguments import ArgumentsContract
 from tests.contract.base import AnySession
 from tests.contract.cancelling import CancellingContract
 from tests.contract.expiry import ExpiryContract
+from tests.contract.leasing import LeasingContract
 from tests.contract.limits import LimitContract
 from tests.contract.lossless import LosslessContract
 from tests.contract.replacing import ReplacingContract
@@ -42,6 +43,9 @@ SHARE = (
     "test_write_under_way_is_done_before_the_event_loop_ends",
     "test_hostile_ids_are_conversations_of_their_own",
     "test_compaction_session_on_top",
+    "test_a_lease_has_one_holder_at_a_time",
+    "test_waiters_are_served_in_the_order_they_came",
+    "test_no_write_of_a_lost_lease_arrives",
 )
 
 
@@ -54,6 +58,7 @@ class SessionContract(
     UnreadableContract,
     CancellingContract,
     ArgumentsContract,
+    LeasingContract,
 ):
     """What every session store has to do, one test for each promise.
 

@@ -52,6 +52,8 @@ class Contract:
     keeps_unreadable: ClassVar[bool] = True  # warns of records it cannot read, keeps them
     settles: ClassVar[bool] = True  # a write that has begun is done before a cancellation
     manages_client: ClassVar[bool] = True  # ping, an awaitable close, ``async with``
+    leases: ClassVar[bool] = False  # lease and busy
+    tells_time: ClassVar[bool] = True  # has a clock of its own, by which leases run out
 
     # The class that make_session builds; some tests derive from it.
     session_class: ClassVar[type[Any]]
@@ -112,6 +114,13 @@ class Contract:
 
     async def set_ttl_left(self, session: AnySession, seconds: int) -> None:
         """Let the stored session expire in this many seconds, behind its back."""
+        raise NotImplementedError
+
+    async def lapse(self, session: AnySession) -> None:
+        """Move the record or the clock so that the lease on a session has run out.
+
+        Where ``tells_time`` is off: for whoever has asked for it before, and asks again.
+        """
         raise NotImplementedError
 
     async def settle(self) -> None:

@@ -120,7 +120,7 @@ class DatabaseSession(BaseSession):
         )
         if values:
             conversation = cast("DatabaseConversation", self._conversation)
-            await self._settled(conversation.change(values))
+            await self._write(conversation.change, values)
 
 
 def session_of(
