@@ -29,9 +29,15 @@ class Store(dict[str, tuple["list[bytes | str]", "float | None"]]):
 class Leases(dict[Any, "Turns"]):
     """The leases of conversations, by whatever names these."""
 
-    def of(self, name: Any) -> Turns:
-        """Return who holds a conversation's lease, and who waits."""
-        return self.setdefault(name, Turns())
+    def __init__(self) -> None:
+        super().__init__()
+        self.over: set[str] = set()
+        """Holders that have released."""
+
+    def holder(self, name: Any) -> str:
+        """Return who holds the lease on a conversation now; "" for nobody."""
+        turns = self.get(name)
+        return turns.holder if turns and time.monotonic() < turns.until else ""
 
 
 @dataclass
@@ -42,57 +48,51 @@ class Turns:
     until: float = 0.0
     waiting: dict[str, float] = field(default_factory=dict)
     """Holders in the order they came, with when each has to come back."""
-    over: set[str] = field(default_factory=set)
-    """Holders that have released."""
-
-    @property
-    def holds(self) -> str:
-        """Who holds the lease now; "" for nobody."""
-        return self.holder if time.monotonic() < self.until else ""
 
 
 class MemoryClaim:
     """One holder's claim on a lease in a dictionary."""
 
-    def __init__(self, conversation: MemoryConversation, turns: Turns, holder: str, seconds: int):
-        self._conversation, self._turns = conversation, turns
-        self._holder, self._seconds = holder, seconds
+    def __init__(self, conversation: MemoryConversation, holder: str, seconds: int) -> None:
+        self._conversation, self._holder, self._seconds = conversation, holder, seconds
+        self._leases, self._name = conversation.leases, conversation.name
 
     async def acquire(self, comes_back_in: float) -> int:
         """Take the lease, or a place in the queue."""
         await asyncio.sleep(0)
-        turns, now = self._turns, time.monotonic()
-        if turns.holds == self._holder:
+        holder, now = self._leases.holder(self._name), time.monotonic()
+        if holder == self._holder:
             return 0
-        if self._holder in turns.over:
+        if self._holder in self._leases.over:
             return 1
-        waiting = {each: until for each, until in turns.waiting.items() if until > now}
-        first = next(iter(waiting), self._holder)
-        if not turns.holds and first == self._holder:
+        turns = self._leases.setdefault(self._name, Turns())
+        turns.waiting = {each: until for each, until in turns.waiting.items() if until > now}
+        if not holder and next(iter(turns.waiting), self._holder) == self._holder:
+            turns.waiting.pop(self._holder, None)
             turns.holder, turns.until = self._holder, now + self._seconds
-            waiting.pop(self._holder, None)
-            turns.waiting = waiting
             return 0
-        waiting[self._holder] = now + comes_back_in
-        place = [*waiting].index(self._holder) + 1
+        turns.waiting[self._holder] = now + comes_back_in
+        place = [*turns.waiting].index(self._holder) + 1
         if not comes_back_in:
-            del waiting[self._holder]
-        turns.waiting = waiting
+            del turns.waiting[self._holder]
         return place
 
     async def renew(self) -> bool:
         """Let the lease's time begin anew."""
-        if self._turns.holds != self._holder:
+        if self._leases.holder(self._name) != self._holder:
             return False
-        self._turns.until = time.monotonic() + self._seconds
+        self._leases[self._name].until = time.monotonic() + self._seconds
         return True
 
     async def release(self) -> None:
         """Give the lease back, or leave the queue."""
-        self._turns.over.add(self._holder)
-        self._turns.waiting.pop(self._holder, None)
-        if self._turns.holder == self._holder:
-            self._turns.holder = ""
+        self._leases.over.add(self._holder)
+        turns = self._leases.get(self._name, Turns())
+        turns.waiting.pop(self._holder, None)
+        if turns.holder == self._holder:
+            turns.holder = ""
+        if not (turns.holder or turns.waiting):
+            self._leases.pop(self._name, None)
 
     def fenced(self) -> MemoryConversation:
         """Return the conversation for the holder alone."""
@@ -120,14 +120,16 @@ class MemoryConversation:
 
     def __init__(self, store: Store, session_id: str, ttl: int | None) -> None:
         self._store, self._session_id, self._ttl = store, session_id, ttl
-        self._turns = store.leases.of(session_id)
+        self.leases: Leases = store.leases
+        self.name: Any = session_id
+        """What its lease is called."""
 
     def _now(self) -> tuple[list[bytes | str], float | None]:
         records, until = self._store.get(self._session_id, ([], None))
         return ([], None) if until and until <= time.time() else (records, until)
 
     def _check_lease(self) -> None:
-        if self.holder and self._turns.holds != self.holder:
+        if self.holder and self.leases.holder(self.name) != self.holder:
             raise LostError
 
     def _write(self, records: list[bytes | str]) -> None:
@@ -190,8 +192,10 @@ class MemoryConversation:
 
     def claim(self, holder: str, seconds: int) -> MemoryClaim:
         """Return a holder's claim on the lease."""
-        return MemoryClaim(self, self._turns, holder, seconds)
+        return MemoryClaim(self, holder, seconds)
 
     async def busy(self) -> float | None:
         """Return for how long the lease is held."""
-        return self._turns.until - time.monotonic() if self._turns.holds else None
+        if not self.leases.holder(self.name):
+            return None
+        return self.leases[self.name].until - time.monotonic()

@@ -59,7 +59,7 @@ class StoredConversation(MemoryConversation):
 
     def __init__(self, catalog: MemoryCatalog, key: Key, about: Any, *, recreate: bool) -> None:
         super().__init__(Store(), key[1], None)
-        self._turns = catalog.leases.of(key)
+        self.leases, self.name = catalog.leases, key
         self._catalog, self._at, self._about = catalog, key, about
         self._recreate, self._seen = recreate, False
 
@@ -227,9 +227,8 @@ class MemoryCatalog:
         found = [(key, entry) for key, entry in self._live() if key[0] == user]
         for key in [key for key in self.entries if key[0] == user]:
             del self.entries[key]
-        for key, turns in self.leases.items():
-            if key[0] == user:
-                turns.holder = ""
+        for key in [key for key in self.leases if key[0] == user]:
+            del self.leases[key]
         return Erased(user, len(found), sum(len(entry.records) for _, entry in found))
 
     async def records(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class TestMemoryStore(StoreContract):
     """The store of ``tests/memory_store.py``."""
 
+    leases = True
+
     @pytest_asyncio.fixture
     async def backend(self) -> AsyncIterator[None]:
         """Begin with an empty dictionary."""
@@ -26,7 +28,7 @@ class TestMemoryStore(StoreContract):
     async def make_store(self, **options: Any) -> MemoryStore:
         """Return a store on the test's dictionary."""
         store = MemoryStore(**options)
-        store.catalog.entries = self.catalog.entries
+        store.catalog.entries, store.catalog.leases = self.catalog.entries, self.catalog.leases
         return store
 
     async def expire(self, user_id: Any, session_id: str) -> None:
@@ -39,4 +41,4 @@ class TestMemoryStore(StoreContract):
 
     async def dump(self) -> bytes:
         """Return the dictionary as Python writes it."""
-        return repr(self.catalog.entries).encode()
+        return repr((self.catalog.entries, self.catalog.leases)).encode()

@@ -16,6 +16,7 @@ from tests.contract.store_changing import ChangingContract
 from tests.contract.store_erasing import ErasingContract
 from tests.contract.store_expiry import StoreExpiryContract
 from tests.contract.store_forking import ForkingContract
+from tests.contract.store_leases import LeasesContract
 from tests.contract.store_listing import ListingContract
 from tests.contract.store_messages import MessagesContract
 from tests.contract.store_together import TogetherContract
@@ -34,5 +35,6 @@ class StoreContract(
     ErasingContract,
     MessagesContract,
     TogetherContract,
+    LeasesContract,
 ):
     """What every store has to do, one test for each promise."""
