@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from redis.asyncio import RedisCluster
+
+from openai_agents_session.redis._keys import hash_tag
 
 AnyClient: TypeAlias = Any  # a Redis or a RedisCluster, of redis.asyncio
 
@@ -14,6 +17,23 @@ AnyClient: TypeAlias = Any  # a Redis or a RedisCluster, of redis.asyncio
 def index_of(prefix: str, user_id: str) -> bytes:
     """Return the key of a user's index."""
     return f"{prefix}@{{{quote(user_id, safe='')}}}".encode()
+
+
+def lease_of(session: Any) -> bytes:
+    """Return the key of the lease on a session's conversation."""
+    key = session.key.encode()
+    if session.user_id is None:
+        return b"{%b}~lease~%b" % (hash_tag(key), key)
+    index, _, session_id = key.partition(b"}:")
+    return index + b"}!" + session_id
+
+
+async def lapse(client: AnyClient, session: Any) -> None:
+    """Let the lease on a session's conversation run out now."""
+    lease = lease_of(session)
+    assert await client.pexpire(lease, 1)
+    while await client.exists(lease):  # noqa: ASYNC110 - no event tells
+        await asyncio.sleep(0.001)
 
 
 async def all_keys(client: AnyClient, pattern: bytes = b"*") -> list[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import fakeredis
@@ -13,7 +14,10 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from openai_agents_session import RedisSession
+from openai_agents_session.redis import RedisStore
 from tests.contract import SHARE, AnySession, SessionContract
+from tests.contract.leasing import LIFE, LeasingContract
+from tests.redis.stores import lapse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,6 +64,7 @@ class RedisContract(SessionContract):
     """The hooks that all of them share: the layout is one list at ``prefix:session_id``."""
 
     session_class = RedisSession
+    leases = True
     client: Redis | RedisCluster
     prefix: str
 
@@ -97,6 +102,10 @@ class RedisContract(SessionContract):
         """Change the key's remaining life."""
         assert await self.client.expire(self.key(session), seconds)
 
+    async def lapse(self, session: AnySession) -> None:
+        """Let the lease run out now."""
+        await lapse(self.client, session)
+
 
 class TestFake(RedisContract):
     """fakeredis with Lua."""
@@ -113,6 +122,7 @@ class TestFake(RedisContract):
 class TestFakeWithoutLua(RedisContract):
     """fakeredis as it is without lupa: every write is a transaction."""
 
+    leases = False
     settles = False  # without a token nothing is sent again that asyncio.run has cancelled
 
     @pytest_asyncio.fixture
@@ -141,6 +151,7 @@ class TestServerWithoutScripts(RedisContract):
 
     share = SHARE
 
+    leases = False
     settles = False  # without a token nothing is sent again that asyncio.run has cancelled
 
     @pytest_asyncio.fixture
@@ -158,6 +169,49 @@ class TestServerWithoutScripts(RedisContract):
         yield
         await self.client.aclose()
         await redis_client.execute_command("ACL", "DELUSER", name)
+
+
+class TestHolder(TestServer):
+    """Sessions of one holder: they do what others do, while nobody takes the lease from it."""
+
+    leases = False  # it is theirs already
+
+    async def make_session(
+        self, session_id: Any, *, cls: type[Any] | None = None, **options: Any
+    ) -> AnySession:
+        """Make a session behind the fence of the holder, which is the same for each id."""
+        session = await super().make_session(session_id, cls=cls, **options)
+        holder = sha256(session.key.encode()).hexdigest()
+        claim = session._conversation.claim(holder, LIFE)
+        assert await claim.acquire(0) == 0
+        session._conversation = claim.fenced()
+        return session
+
+
+class TestLeasesOfUser(LeasingContract):
+    """Leases on a user's conversations, which have other keys and other scripts."""
+
+    leases = True
+    prefix: str
+
+    @pytest_asyncio.fixture
+    async def store(self, redis_client: Redis, key_prefix: str) -> AsyncIterator[None]:
+        """Use the shared server under the test's own prefix."""
+        self.client, self.prefix = redis_client, key_prefix
+        yield
+
+    async def make_session(self, session_id: Any, **_: Any) -> AnySession:
+        """Make a session of a user's."""
+        return RedisStore(self.client, key_prefix=self.prefix).user("ada").session(session_id)
+
+    async def raw(self, session: AnySession) -> list[bytes]:
+        """Return the list's elements."""
+        records: Any = await self.client.lrange(session.key, 0, -1)
+        return list(records)
+
+    async def lapse(self, session: AnySession) -> None:
+        """Let the lease run out now."""
+        await lapse(self.client, session)
 
 
 class TestCluster(RedisContract):

@@ -183,10 +183,16 @@ class RedisCatalog:
 
         while ids := await self._send("ZRANGE", keys.index, 0, _ERASED_AT_ONCE - 1):
             await erase_some(ids)
-        async for found in keys_of_user(self._clients, keys):
-            await erase_some([*{session_id for key in found if (session_id := keys.id_of(key))}])
-            if rest := [key for key in found if not keys.id_of(key)]:
-                await self._send("UNLINK", *rest)
+        # With a lease, its holder could write behind what was scanned; without it, no more.
+        leases_found = True
+        while leases_found:
+            leases_found = False
+            async for found in keys_of_user(self._clients, keys):
+                ids = {session_id for key in found if (session_id := keys.id_of(key))}
+                await erase_some([*ids])
+                if rest := [key for key in found if not keys.id_of(key)]:
+                    await self._send("UNLINK", *rest)
+                    leases_found = leases_found or any(map(keys.is_of_lease, rest))
         return Erased(user, conversations, items)
 
     async def records(

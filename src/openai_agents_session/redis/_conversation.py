@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -22,14 +23,19 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from openai_agents_session._conversation import Found, UnreadableError
 from openai_agents_session.redis._driver import Operation, answers
-from openai_agents_session.redis._keys import hash_tag, new_token
+from openai_agents_session.redis._keys import hash_tag, lease_keys, new_token
+from openai_agents_session.redis._lease import RedisClaim
 from openai_agents_session.redis._scripts import TOKEN_SECONDS, Script, are_refused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from typing_extensions import Self
+
     from openai_agents_session.redis._clients import Clients
     from openai_agents_session.redis._driver import Command
+    from openai_agents_session.redis._keys import LeaseKeys
+    from openai_agents_session.redis._lease import Fence
 
     _Unscripted: TypeAlias = Callable[[Operation], Awaitable[Any]]
 
@@ -54,6 +60,8 @@ class RedisConversation:
     """
 
     resends = True
+    _fence: Fence | None = None
+    """Of the conversation of a lease's holder: lets its writes be done while the lease is held."""
 
     def __init__(self, clients: Clients, key: bytes, ttl: int | None) -> None:
         self._clients = clients
@@ -114,6 +122,25 @@ class RedisConversation:
         """Return whether the server that holds the list answers."""
         return await answers(self._clients, "EXISTS", self.key)
 
+    def claim(self, holder: str, seconds: int) -> RedisClaim:
+        """Return what one holder asks of the conversation's lease."""
+        name = holder.encode()
+        keys, token = self._lease_keys(), self._token(name)
+        return RedisClaim(self._clients, keys, token, name, seconds, fenced_by=self._fenced_by)
+
+    async def busy(self) -> float | None:
+        """Return for how many seconds the lease is held, in one ``PTTL``."""
+        left = await Operation(self._clients).send("PTTL", self._lease_keys().lease)
+        return left / 1000 if left > 0 else None
+
+    def _fenced_by(self, fence: Fence) -> Self:
+        fenced = copy(self)
+        fenced._fence = fence
+        return fenced
+
+    def _lease_keys(self) -> LeaseKeys:
+        return lease_keys(self.key)
+
     # -------------------------------------------------------------------- with scripts
 
     async def _write(
@@ -123,13 +150,20 @@ class RedisConversation:
         unscripted: _Unscripted,
         token: bytes = b"",
     ) -> Any:
-        """Run a script, or do the same without where the server refuses scripts."""
+        """Run a script, or do the same without where the server refuses scripts.
+
+        Raises:
+            LostError: the lease is not held that lets this be done.
+        """
         operation, scripts = Operation(self._clients), self._clients.scripts
+        keys = (self.key, token or self._new_token())
+        operands = (*self._seconds, *arguments)
+        if self._fence is not None:
+            return await self._fence.run(script, operation, self._clients, keys, *operands)
         if time.monotonic() < scripts.refused_until:
             return await unscripted(operation)
-        keys = (self.key, token or self._new_token())
         try:
-            answer = await script.run(operation, scripts, keys, *self._seconds, *arguments)
+            answer = await script.run(operation, scripts, keys, *operands)
         except ResponseError as exc:
             if not are_refused(exc):
                 raise
@@ -145,7 +179,11 @@ class RedisConversation:
         return await unscripted(operation)
 
     def _new_token(self) -> bytes:
-        return self._token_stem + new_token()
+        return self._token(new_token())
+
+    def _token(self, name: bytes) -> bytes:
+        """Return the key of a token that names nobody."""
+        return self._token_stem + name
 
     def _new_pop_token(self) -> bytes:
         """Return a token that will hold the record."""

@@ -9,11 +9,15 @@ from binascii import b2a_base64
 from functools import cache, cached_property, lru_cache
 from itertools import count, product
 from os import urandom
+from typing import NamedTuple
 from urllib.parse import quote
 
 from redis.crc import key_slot
 
 DEFAULT_KEY_PREFIX = "openai_agents_session"
+
+_LEASES = (b"!", b"+", b"=")
+"""What follows the brace in the keys of a lease on a user's conversation."""
 
 
 def checked_key_prefix(key_prefix: str) -> str:
@@ -35,12 +39,35 @@ def list_key(key_prefix: str, session_id: str) -> bytes:
     return f"{key_prefix}:{session_id}".encode()
 
 
+class LeaseKeys(NamedTuple):
+    """The keys of one conversation's lease, in its slot.
+
+    Attributes:
+        lease: of the name of the holder.
+        queue: of those who wait, by when they came.
+        due: of the same, by when they have to come back.
+    """
+
+    lease: bytes
+    queue: bytes
+    due: bytes
+
+
+def lease_keys(key: bytes) -> LeaseKeys:
+    """Return the keys of the lease on a conversation that has no user.
+
+    They name the whole key of its list: others may have the same hash tag.
+    """
+    tag = hash_tag(key)
+    return LeaseKeys(*(b"{%b}~%b~%b" % (tag, each, key) for each in (b"lease", b"queue", b"due")))
+
+
 class UserKeys:
     """The keys of one user's conversations, all in one slot.
 
     The user is percent-encoded and stands in the first braces, which alone Redis Cluster hashes
     (or what is in braces of the prefix, for all users). What follows the brace tells the keys
-    apart: nothing, or one of ``:~^``. So no id reaches another user's keys.
+    apart: nothing, or one of ``:~^!+=``. So no id reaches another user's keys.
 
     Args:
         key_prefix: how all keys begin.
@@ -66,9 +93,18 @@ class UserKeys:
         named = session_id.encode()
         return self.list(named), self.about(named)
 
+    def lease(self, session_id: bytes) -> LeaseKeys:
+        """Return the keys of the lease on a conversation."""
+        return LeaseKeys(*(b"%b%b%b" % (self.index, sign, session_id) for sign in _LEASES))
+
     def has(self, key: bytes) -> bool:
         """Whether a key that begins like these is one of them."""
-        return key[len(self.index) : len(self.index) + 1] in (b"", b":", b"~", b"^")
+        sign = key[len(self.index) : len(self.index) + 1]
+        return sign in (b"", b":", b"~", b"^") or self.is_of_lease(key)
+
+    def is_of_lease(self, key: bytes) -> bool:
+        """Whether one of the keys belongs to a lease."""
+        return key[len(self.index) : len(self.index) + 1] in _LEASES
 
     def id_of(self, key: bytes) -> bytes | None:
         """Return the session id in the key of a list or a hash; None in another one."""
@@ -77,7 +113,11 @@ class UserKeys:
 
     def new_token(self) -> bytes:
         """Return the key of a new token, which says nothing about the user."""
-        return self._anonymous + new_token()
+        return self.token(new_token())
+
+    def token(self, name: bytes) -> bytes:
+        """Return the key of the token of a name, which says nothing about the user."""
+        return self._anonymous + name
 
     def new_private_token(self) -> bytes:
         """Return the key of a new token that will hold what is the user's, for ``erase``."""

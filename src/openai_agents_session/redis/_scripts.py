@@ -6,12 +6,12 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
+
+from openai_agents_session._errors import add_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from redis.exceptions import ResponseError
 
     from openai_agents_session.redis._clients import ScriptSupport
     from openai_agents_session.redis._driver import Operation
@@ -60,6 +60,35 @@ def _without_comments(name: str) -> bytes:
     text = (files(__package__ or "") / "lua" / f"{name}.lua").read_text()
     lines = (line.partition("--")[0].strip() for line in text.splitlines())
     return "\n".join(filter(None, lines)).encode()
+
+
+async def run_needed(
+    needs: str,
+    script: Script,
+    operation: Operation,
+    support: ScriptSupport,
+    keys: Sequence[bytes],
+    *arguments: int | bytes,
+) -> Any:
+    """Run a script that there is no way without.
+
+    Args:
+        needs: how the note begins that an error of a server without scripts is given.
+        script: what is run, by the rest of the arguments.
+        operation: sends it.
+        support: knows which scripts the server has.
+        keys: its keys.
+        arguments: its arguments.
+
+    Raises:
+        redis.exceptions.ResponseError: the server refuses it.
+    """
+    try:
+        return await script.run(operation, support, keys, *arguments)
+    except ResponseError as exc:
+        if are_refused(exc):
+            add_note(exc, f"{needs} a server that runs scripts (EVAL, EVALSHA).")
+        raise
 
 
 def are_refused(error: ResponseError) -> bool:

@@ -7,12 +7,10 @@ so there is no other way: the server's error is raised.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import ResponseError
-
 from openai_agents_session._catalog import SessionNotFoundError
-from openai_agents_session._errors import add_note
 from openai_agents_session.redis._conversation import (
     APPEND,
     POP,
@@ -23,14 +21,14 @@ from openai_agents_session.redis._conversation import (
 )
 from openai_agents_session.redis._driver import Operation
 from openai_agents_session.redis._info import fields_of
-from openai_agents_session.redis._scripts import Script, are_refused
+from openai_agents_session.redis._scripts import Script, run_needed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from openai_agents_session._conversation import Found
     from openai_agents_session.redis._clients import Clients
-    from openai_agents_session.redis._keys import UserKeys
+    from openai_agents_session.redis._keys import LeaseKeys, UserKeys
 
 _GONE = -1
 
@@ -41,6 +39,13 @@ def _for_user(script: Script) -> Script:
 
 
 _FOR_USERS = {script: _for_user(script) for script in (APPEND, POP, REPLACE, RESTORE, SWAP)}
+
+
+@dataclass
+class _Seen:
+    """What is known of a conversation, also by the ones that are fenced."""
+
+    items: bool = False
 
 
 class UserConversation(RedisConversation):
@@ -70,12 +75,12 @@ class UserConversation(RedisConversation):
         self._session_id = session_id
         self._said = fields_of(about)
         self._recreate = recreate
-        self._has_seen_items = False
+        self._seen = _Seen()
 
     async def read(self, newest: int | None) -> Found:
         """Return the newest records, in one ``LRANGE``."""
         found = await super().read(newest)
-        self._has_seen_items = self._has_seen_items or bool(found.records)
+        self._seen.items = self._seen.items or bool(found.records)
         return found
 
     async def _write(
@@ -89,10 +94,11 @@ class UserConversation(RedisConversation):
 
         Raises:
             SessionNotFoundError: the conversation has ended, and must not begin again.
+            LostError: the lease is not held that lets this be done.
         """
         kind, said = b"change", self._said[:0]
         if script is APPEND or (script is REPLACE and arguments):
-            must_be_there = self._has_seen_items and not self._recreate
+            must_be_there = self._seen.items and not self._recreate
             kind, said = b"continue" if must_be_there else b"begin", self._said
         keys = (
             self.key,
@@ -102,17 +108,21 @@ class UserConversation(RedisConversation):
         )
         operands = (*self._seconds, *arguments, *said, b"%d" % len(said), kind)
         operation = Operation(self._clients)
-        answer = await run_for_user(_FOR_USERS[script], operation, self._clients, keys, *operands)
+        run = run_for_user if self._fence is None else self._fence.run
+        answer = await run(_FOR_USERS[script], operation, self._clients, keys, *operands)
         if kind == b"continue" and answer == _GONE:
             raise SessionNotFoundError(
                 f"the conversation {self._session_id!r} has ended since this session saw it"
             )
         if kind != b"change" or isinstance(answer, bytes):  # a record that was popped
-            self._has_seen_items = True
+            self._seen.items = True
         return answer
 
-    def _new_token(self) -> bytes:
-        return self._keys.new_token()
+    def _lease_keys(self) -> LeaseKeys:
+        return self._keys.lease(self._session_id.encode())
+
+    def _token(self, name: bytes) -> bytes:
+        return self._keys.token(name)
 
     def _new_pop_token(self) -> bytes:
         return self._keys.new_private_token()
@@ -130,9 +140,6 @@ async def run_for_user(
     Raises:
         redis.exceptions.ResponseError: the server refuses it.
     """
-    try:
-        return await script.run(operation, clients.scripts, keys, *arguments)
-    except ResponseError as exc:
-        if are_refused(exc):
-            add_note(exc, "A user's conversations need a server that runs scripts (EVAL, EVALSHA).")
-        raise
+    return await run_needed(
+        "A user's conversations need", script, operation, clients.scripts, keys, *arguments
+    )
