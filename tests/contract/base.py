@@ -30,11 +30,17 @@ def requires(*abilities: str) -> Callable[[_Test], _Test]:
 
 
 def collect_able(cls: type[Any]) -> None:
-    """Take the tests of abilities that are switched off out of a class."""
-    for name, test in [one for base in cls.__mro__ for one in vars(base).items()]:
+    """Take the tests of abilities that are switched off out of a class.
+
+    They stay in the class that defines them: another one that derives from it may be able.
+    """
+    for name in dir(cls):
+        found = (vars(base).get(name) for base in cls.__mro__)
+        test = next((one for one in found if one is not None), None)
         abilities: tuple[str, ...] = getattr(test, "abilities", ())
-        if not all(getattr(cls, ability) for ability in abilities):
-            setattr(cls, name, None)
+        if abilities and name not in vars(cls):
+            able = all(getattr(cls, ability) for ability in abilities)
+            setattr(cls, name, test if able else None)
 
 
 class Contract:
