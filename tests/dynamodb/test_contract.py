@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest_asyncio
 
 from openai_agents_session import DynamoDBSession, DynamoDBStore
+from openai_agents_session.dynamodb import _lease
 from tests.contract import SHARE, AnySession, SessionContract
 from tests.dynamodb import emulators
-from tests.dynamodb.store import key_of
+from tests.dynamodb.store import Clock, key_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import pytest
 
 SMALLEST = 4096
 ADA = "Ada Löwe"
@@ -24,15 +27,21 @@ class DynamoDBContract(SessionContract):
 
     session_class = DynamoDBSession
     vanishes = False  # an item stays, for the tokens of the last writes
+    leases = True
+    tells_time = False
     page_bytes: ClassVar[int] = 64 * 1024
     theirs: ClassVar[dict[str, Any]] = {}  # attributes of every item
     client: Any
     table: str
+    clock: Clock
 
     @pytest_asyncio.fixture
-    async def store(self, dynamodb_client: Any, table: str) -> AsyncIterator[None]:
-        """Use a table of the test's own."""
-        self.client, self.table = dynamodb_client, table
+    async def store(
+        self, dynamodb_client: Any, table: str, monkeypatch: pytest.MonkeyPatch
+    ) -> AsyncIterator[None]:
+        """Use a table of the test's own, and a clock that waiters use."""
+        self.client, self.table, self.clock = dynamodb_client, table, Clock()
+        monkeypatch.setattr(_lease, "monotonic", self.clock)
         yield
 
     async def make_session(
@@ -112,6 +121,11 @@ class DynamoDBContract(SessionContract):
             ExpressionAttributeValues={":ttl": {"N": str(int(time.time()) + seconds)}},
         )
 
+    async def lapse(self, session: AnySession) -> None:
+        """Let so much time go by for those who wait."""
+        lease = await session._conversation._lease.read()
+        self.clock.ahead += lease.seconds + 0.001
+
 
 def encoded(record: dict[str, Any]) -> bytes:
     """Return the bytes of a text or of binary data."""
@@ -160,3 +174,54 @@ class TestOfAUser(DynamoDBContract):
     def key(self, session: AnySession) -> Any:
         """Return the key of the session's item."""
         return {"session_id": {"S": key_of(ADA, session.session_id)}}
+
+
+class TestOfAHolder(DynamoDBContract):
+    """Sessions whose writes ask for the fence of a lease that is held, and do the same."""
+
+    EMULATORS = emulators.best()
+
+    page_bytes = SMALLEST
+    leases = False  # these have one
+
+    @pytest_asyncio.fixture
+    async def store(
+        self,
+        dynamodb_client: Any,
+        table: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> AsyncIterator[None]:
+        """Use a table of the test's own, and note who holds the leases."""
+        self.client, self.table, self.clock = dynamodb_client, table, Clock()
+        self.holders: dict[str, Any] = {}
+        monkeypatch.setattr(_lease, "monotonic", self.clock)
+        yield
+        assert self.holders
+
+    async def make_session(self, session_id: Any, **options: Any) -> AnySession:
+        """Make a session of the one holder of the conversation's lease."""
+        session = await super().make_session(session_id, **options)
+        claim = session._conversation.claim("holder", 600)
+        if session_id not in self.holders:
+            assert await claim.acquire(0) == 0
+            self.holders[session_id] = claim
+        session._conversation = session._conversation._fenced(self.holders[session_id])
+        return session
+
+    async def corrupt(self, session: AnySession, raw: bytes) -> None:
+        """Append an element; where the lease alone has made the item, that begins it."""
+        if "cleared_at" in await self.item(session):
+            await self.client.update_item(
+                TableName=self.table,
+                Key=self.key(session),
+                UpdateExpression="REMOVE cleared_at, #ttl ADD version :one",
+                ExpressionAttributeNames={"#ttl": "ttl"},
+                ExpressionAttributeValues={":one": {"N": "1"}},
+            )
+        await super().corrupt(session, raw)
+
+    async def ttl_left(self, session: AnySession) -> float | None:
+        """Return what is left of the conversation's time, where there is one."""
+        if "cleared_at" in await self.item(session):
+            return None
+        return await super().ttl_left(session)

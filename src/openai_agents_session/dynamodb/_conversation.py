@@ -12,6 +12,7 @@ A write is one conditional ``UpdateItem``. Two kinds of condition:
 from __future__ import annotations
 
 import time
+from copy import copy
 from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from openai_agents_session._conversation import UnreadableError
 from openai_agents_session.dynamodb._history import Found, History
 from openai_agents_session.dynamodb._item import Item
+from openai_agents_session.dynamodb._lease import DynamoDBClaim, LeaseItem
 from openai_agents_session.dynamodb._owner import NOBODY, Owner
 from openai_agents_session.dynamodb._state import (
     Attribute,
@@ -33,6 +35,8 @@ from openai_agents_session.dynamodb._writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from typing_extensions import Self
 
     from openai_agents_session.dynamodb._driver import Table
     from openai_agents_session.dynamodb._packing import Room
@@ -56,11 +60,16 @@ class DynamoDBConversation:
     def __init__(
         self, table: Table, key: str, ttl: int | None, room: Room, owner: Owner = NOBODY
     ) -> None:
+        self._ttl = ttl
         self._room = room
         self._owner = owner
-        self._item = Item(table, key, owner.user)
-        self._history = History(self._item)
-        self._writer = Writer(self._item, ttl, room, owner)
+        self._lease = LeaseItem(table, key, owner)
+        self._use(Item(table, key, owner.user))
+
+    def _use(self, item: Item) -> None:
+        self._item = item
+        self._history = History(item)
+        self._writer = Writer(item, self._ttl, self._room, self._owner)
 
     async def read(self, newest: int | None) -> Found:
         """Return the newest records, those of the item in any case."""
@@ -76,7 +85,7 @@ class DynamoDBConversation:
 
         async def attempt(item: ItemState | None, token: Token) -> None:
             nonlocal popped
-            found = await self._history.of(item or await self._item.read(), 1)
+            found = await self._history.of(item or await self._item.read_to_write(), 1)
             popped = parse(found.records[-1]) if found.records else None
             if popped is not None:
                 await self._writer.commit(found, found.stored[:-1], token)
@@ -95,7 +104,7 @@ class DynamoDBConversation:
         new = stored(records)
 
         async def attempt(item: ItemState | None, token: Token) -> None:
-            item = item or await self._item.read()
+            item = item or await self._item.read_to_write()
             if new or (item.exists and not item.cleared):
                 await self._writer.commit(replace(Found.of(item), older=()), new, token)
 
@@ -131,6 +140,30 @@ class DynamoDBConversation:
         """Return whether DynamoDB answers and the table is there."""
         return await self._item.ping()
 
+    def claim(self, holder: str, seconds: int) -> DynamoDBClaim:
+        """Return what one holder asks of the lease."""
+        return DynamoDBClaim(
+            self._lease,
+            item=self._item,
+            owner=self._owner,
+            fenced=self._fenced,
+            holder=holder,
+            seconds=seconds,
+        )
+
+    async def busy(self) -> float | None:
+        """Return for how many seconds the lease may still be held at most; None if it isn't."""
+        lease = await self._lease.read()
+        return float(lease.seconds) if lease.holder else None
+
+    def _fenced(self, claim: DynamoDBClaim) -> Self:
+        """Return this conversation, for writes that ask for a claim's fence."""
+        fenced = copy(self)
+        fenced._use(self._item.fenced(claim))
+        if claim.begun:
+            fenced._item.last_seen = claim.begun
+        return fenced
+
     async def _append(
         self,
         added: list[Attribute],
@@ -156,7 +189,7 @@ class DynamoDBConversation:
             known = item or self._item.last_seen
             unknown = known is None and size > self._room.first
             if unknown or (not begins and item is None and known and not known.is_there):
-                known = item = await self._item.read()
+                known = item = await self._item.read_to_write()
             there = begins or known is None or known.is_there
             if not there:
                 return

@@ -8,18 +8,36 @@ its own. If that leaves a doubt, it raises an error; it never guesses.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import suppress
+from copy import copy
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from openai_agents_session._pauses import Pauses
 from openai_agents_session.dynamodb._driver import ConditionFailedError
 from openai_agents_session.dynamodb._owner import id_of
 from openai_agents_session.dynamodb._pages import Pages
-from openai_agents_session.dynamodb._state import Attribute, ItemState, PageRef, Token
+from openai_agents_session.dynamodb._state import (
+    Attribute,
+    ItemState,
+    PageRef,
+    Token,
+    getrandbits,
+)
+from openai_agents_session.dynamodb._updates import (
+    begun_with,
+    clear_update,
+    cleared,
+    fence_update,
+    fenced,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from typing_extensions import Self
+
     from openai_agents_session.dynamodb._driver import Table
+    from openai_agents_session.dynamodb._owner import Owner
 
 
 ANYBODY: Literal[False] = False
@@ -43,6 +61,21 @@ class SupersededError(Exception):
         self.pending = pending
 
 
+class Fence(Protocol):
+    """Who alone may write to an item: the holder of its lease."""
+
+    @property
+    def fence(self) -> str:
+        """What the item says in ``lease`` while the lease is held."""
+
+    async def restore(self, found: str) -> None:
+        """Put the fence into the item again, where another one is found, or none.
+
+        Raises:
+            LostError: the lease is not held.
+        """
+
+
 class Item:
     """One session's item.
 
@@ -63,13 +96,28 @@ class Item:
         self.last_seen: ItemState | None = None
         self._table = table
         self._user = user
+        self._fence: Fence | None = None
         self._session_id = id_of(user or None, key)
         self._key = {"session_id": {"S": key}}
+
+    def fenced(self, fence: Fence) -> Self:
+        """Return the same item, for writes of the holder of its lease alone."""
+        item = copy(self)
+        item._fence = fence
+        return item
 
     async def read(self) -> ItemState:
         """Return what the item says now."""
         answer = await self._table.call("get_item", Key=self._key, ConsistentRead=True)
         return self._parsed(answer.get("Item", {}))
+
+    async def read_to_write(self) -> ItemState:
+        """Return what the item says now, if it may be written to.
+
+        Raises:
+            LostError: the lease that the writes ask for is not held.
+        """
+        return await self._still_fenced(await self.read())
 
     async def ping(self) -> bool:
         """Return whether the store answers a read, which every session may do."""
@@ -109,6 +157,7 @@ class Item:
                     state = await self.read()
                     if pending and await self._was_done(state, token):
                         return token, pauses.elapsed
+                    state = await self._still_fenced(state)
                 if token.stamp <= state.since and not pending:
                     token = Token.after(state.since)
             else:
@@ -137,7 +186,10 @@ class Item:
 
         Raises:
             SupersededError: it was not done, and will not be.
+            LostError: the lease is not held, so it was not done, and will not be.
         """
+        if self._fence:
+            request = fenced(request, self._fence.fence)
         seconds = {":now": 0} if ttl is None else {":now": 0, ":ttl": ttl}
         try:
             return await self._table.call("update_item", seconds=seconds, Key=self._key, **request)
@@ -148,8 +200,52 @@ class Item:
             if refusal.resent and await self._was_done(state, token):
                 return None
             await self.pages.discard(stored)
+            state = await self._still_fenced(state)
             pending = refusal.resent and (known is None or state.version == known.version)
             raise SupersededError(state, pending=pending) from refusal.error
+
+    async def _still_fenced(self, state: ItemState) -> ItemState:
+        """Return the item, with the fence that its writes ask for.
+
+        Raises:
+            LostError: the lease is not held.
+        """
+        while self._fence and state.lease != self._fence.fence:
+            await self._fence.restore(state.lease)
+            state = await self.read()
+        return state
+
+    async def put_fence(self, fence: str, owner: Owner) -> tuple[str, ItemState | None]:
+        """Put a fence into the item, unless there is a greater one.
+
+        Where there is no item, one is made that has no conversation.
+
+        Returns:
+            The fence that the item then has; and the item, if it was made.
+        """
+        while True:
+            try:
+                await self._table.call("update_item", Key=self._key, **fence_update(fence, owner))
+            except ConditionFailedError as refusal:
+                if refusal.item and (state := self._parsed(refusal.item)).lease >= fence:
+                    return state.lease, None
+            else:
+                return fence, None
+            token = Token.after(0)
+            request = clear_update(token, {token}, getrandbits(48), exists=False, owner=owner)
+            try:
+                await self._table.call("update_item", Key=self._key, **begun_with(request, fence))
+            except ConditionFailedError as refusal:  # there is one, or an earlier attempt made it
+                state = await self._refused(refusal)
+                if state.lease >= fence:
+                    return state.lease, None
+            else:
+                return fence, cleared(ItemState(), request)
+
+    async def put_released(self, fence: str, owner: Owner) -> None:
+        """Put what is greater than a holder's fence into the item, if that is there."""
+        with suppress(ConditionFailedError):
+            await self._table.call("update_item", Key=self._key, **fence_update(fence, owner))
 
     async def _refused(self, refusal: ConditionFailedError) -> ItemState:
         """Return the item that refused a write."""

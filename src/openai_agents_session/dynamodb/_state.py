@@ -139,6 +139,7 @@ class ItemState:
         updated_at: when it was last written to.
         user: whose it is; None for one without a user.
         about: what a user's conversation says of itself; see ``about_value``.
+        lease: the fence of the lease's holder; "" where there is none.
     """
 
     stored: dict[str, Attribute] = field(default_factory=dict, repr=False)
@@ -155,6 +156,7 @@ class ItemState:
     updated_at: str = ""
     user: str | None = None
     about: dict[str, Any] = field(default_factory=dict, repr=False)
+    lease: str = ""
 
     @classmethod
     def parse(cls, attributes: dict[str, Attribute]) -> ItemState:
@@ -180,6 +182,7 @@ class ItemState:
             updated_at=attributes.get("updated_at", {}).get("S", ""),
             user=attributes["user"].get("S", "") if "user" in attributes else None,
             about=about_of(attributes),
+            lease=attributes.get("lease", {}).get("S", ""),
         )
 
     @property

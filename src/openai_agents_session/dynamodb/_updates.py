@@ -341,6 +341,47 @@ def clear_update(
     }
 
 
+def fence_update(fence: str, owner: Owner) -> dict[str, Any]:
+    """Return the update that puts a fence into an item, if it is greater than the one there.
+
+    Args:
+        fence: what ``lease`` then says.
+        owner: whose the item is.
+    """
+    condition = (
+        f"attribute_exists(#session_id) AND {owner.condition} AND attribute_not_exists(#page_of) "
+        "AND (attribute_not_exists(#lease) OR #lease < :lease)"
+    )
+    update = "SET #lease = :lease"
+    values: dict[str, Attribute] = {":lease": {"S": fence}, **owner.values}
+    return {"UpdateExpression": update, **conditional(condition, values, update)}
+
+
+def begun_with(request: dict[str, Any], fence: str) -> dict[str, Any]:
+    """Return a request of ``clear_update`` that makes an item, and puts a fence into it."""
+    return _with_fence(request, fence) | {
+        "UpdateExpression": request["UpdateExpression"].replace("SET ", "SET #lease = :lease, ", 1)
+    }
+
+
+def fenced(request: dict[str, Any], fence: str) -> dict[str, Any]:
+    """Return an update that is done only while an item has a fence."""
+    return _with_fence(request, fence) | {
+        "ConditionExpression": f"#lease = :lease AND ({request['ConditionExpression']})"
+    }
+
+
+def _with_fence(request: dict[str, Any], fence: str) -> dict[str, Any]:
+    return {
+        **request,
+        "ExpressionAttributeNames": {**request["ExpressionAttributeNames"], "#lease": "lease"},
+        "ExpressionAttributeValues": {
+            **request["ExpressionAttributeValues"],
+            ":lease": {"S": fence},
+        },
+    }
+
+
 def cleared(state: ItemState, request: dict[str, Any]) -> ItemState:
     """Return what a request of ``clear_update`` makes of an item."""
     values = request["ExpressionAttributeValues"]

@@ -99,7 +99,7 @@ class UserConversation(DynamoDBConversation):
 
         async def attempt(item: ItemState | None, token: Token) -> None:
             nonlocal there
-            found = Found.of(item or await self._item.read())
+            found = Found.of(item or await self._item.read_to_write())
             there = begins or found.is_there
             if there:
                 await self._writer.commit(replace(found, older=()), new, token)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from openai_agents_session._conversation import LostError
 from openai_agents_session.dynamodb._driver import FAILED
 from openai_agents_session.dynamodb._history import Found, History
 from openai_agents_session.dynamodb._item import SupersededError
@@ -119,6 +120,7 @@ class Writer:
             created_at=(not found.ended and item.created_at) or timestamp(token.stamp),
             updated_at=timestamp(token.stamp),
             user=self._owner.user,
+            lease=item.lease,
             about={**(item.about if found.is_there else self._owner.about), **(changes or {})},
         )
         stored = [ref for ref, _ in new]
@@ -204,7 +206,12 @@ class Writer:
                 if not found.ended and token in found.item.writes:
                     await self.commit(found, found.stored, renewal)
 
-            _, took = await self.item.write(renew)
+            try:
+                _, took = await self.item.write(renew)
+            except (
+                LostError
+            ):  # it lives for less, but what was written was while the lease was held
+                return False
             if not self._took_long(took):
                 return False
             item = await self.item.read()

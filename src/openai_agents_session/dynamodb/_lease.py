@@ -1,0 +1,457 @@
+"""A conversation's lease: who holds it and who waits, in an item beside the session's item.
+
+    session_id          S     {key of the session's item}~{12 characters made of that key}
+    page_of             S     the key of the session's item; so this is no session
+    version             N     one more with every change; begins anywhere
+    holder              S     who holds the lease; only while somebody does
+    seconds             N     how long it lives without being renewed
+    beat                N     one more with every renewal, and when the holder changes
+    number              N     the last fence's; see below
+    watched             N     for how many seconds the beat is known to have been what it is
+    queue               L     of S: ``{holder}:{beat}:{seconds}``, those who wait, in their order
+    ttl                 N     epoch seconds: when nobody needs this any more
+    user, updated_at    S     of a user's, as in a page
+
+DynamoDB has no clock, so a lease is over for a waiter that has seen the same beat for as long as
+the lease lives, on its own clock; and so is a place in the queue. The clocks of different machines
+are never compared. Who begins to wait goes on from what others have ``watched``.
+
+The fence is in the session's item, as the attribute ``lease``: ``{number}:{holder}``. A fenced
+write asks for it in its condition. Each fence has a greater number than the ones before, and never
+takes the place of one with a greater number. What a release leaves, ``{number}:~``, is after all
+fences of that number. So a request that is late puts no fence back.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from time import monotonic, time, time_ns
+from typing import TYPE_CHECKING, Any
+
+from openai_agents_session._conversation import LostError
+from openai_agents_session._pauses import Pauses
+from openai_agents_session.dynamodb._driver import ConditionFailedError
+from openai_agents_session.dynamodb._state import (
+    NAME_LENGTH,
+    NEVER,
+    REMEMBERED_SECONDS,
+    WRONG_CLOCK_SECONDS,
+    Attribute,
+    ItemState,
+    getrandbits,
+)
+from openai_agents_session.dynamodb._updates import conditional, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from openai_agents_session.dynamodb._driver import Table
+    from openai_agents_session.dynamodb._item import Item
+    from openai_agents_session.dynamodb._owner import Owner
+
+DAY = 24 * 3600
+
+MAX_SIGHTINGS = 4096
+"""How many beats a process remembers to have seen."""
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """A place in the queue.
+
+    Attributes:
+        holder: who waits.
+        beat: one more each time that it says that it still does.
+        seconds: how long the place is kept after that.
+    """
+
+    holder: str
+    beat: int
+    seconds: float
+
+    @classmethod
+    def parse(cls, text: str) -> Waiter:
+        """Return what ``str`` made a text of."""
+        holder, beat, seconds = text.split(":")
+        return cls(holder, int(beat), float(seconds))
+
+    def __str__(self) -> str:
+        return f"{self.holder}:{self.beat}:{self.seconds:.3f}"
+
+
+@dataclass(frozen=True)
+class LeaseState:
+    """What the lease's item says; see there. Without a ``version`` there is none."""
+
+    version: int | None = None
+    holder: str = ""
+    seconds: int = 0
+    beat: int = 0
+    number: int = 0
+    watched: float = 0.0
+    queue: tuple[Waiter, ...] = ()
+
+    @classmethod
+    def parse(cls, attributes: dict[str, Attribute]) -> LeaseState:
+        """Return what an item's attributes say; ``{}`` where there is no item."""
+        if not attributes:
+            return cls()
+        numbers = {name: value["N"] for name, value in attributes.items() if "N" in value}
+        return cls(
+            version=int(numbers["version"]),
+            holder=attributes.get("holder", {}).get("S", ""),
+            seconds=int(numbers.get("seconds", 0)),
+            beat=int(numbers["beat"]),
+            number=int(numbers["number"]),
+            watched=float(numbers.get("watched", 0)),
+            queue=tuple(
+                Waiter.parse(each["S"]) for each in attributes.get("queue", {}).get("L", ())
+            ),
+        )
+
+
+class _Sightings(dict[str, float]):
+    """Beats that this process has seen, and at the latest since when they are what they are.
+
+    It is one for all claims: who asks again and again without ever waiting long gets the lease of a
+    dead holder in the end, too.
+    """
+
+    def age(self, beat: str, watched: float = 0.0) -> float:
+        """Note that a beat has just been read; return for how many seconds it is known to stand."""
+        now = monotonic()
+        since = min(self.pop(beat, now), now - watched)
+        self[beat] = since  # at the end: the last seen is forgotten last
+        if len(self) > MAX_SIGHTINGS:
+            del self[next(iter(self))]
+        return now - since
+
+
+_sightings = _Sightings()
+
+
+class LeaseItem:
+    """The item of a conversation's lease.
+
+    Args:
+        table: where it is.
+        key: of the session's item.
+        owner: whose the conversation is.
+    """
+
+    def __init__(self, table: Table, key: str, owner: Owner) -> None:
+        digest = urlsafe_b64encode(sha256(b"lease of " + key.encode()).digest()).decode()
+        self._table = table
+        self._key = {"session_id": {"S": f"{key}~{digest[:NAME_LENGTH]}"}}
+        self._same: dict[str, Attribute] = {"page_of": {"S": key}}
+        if owner.user is not None:
+            self._same |= {"user": {"S": owner.user}, "updated_at": {"S": NEVER}}
+
+    async def read(self) -> LeaseState:
+        """Return what the item says now."""
+        answer = await self._table.call("get_item", Key=self._key, ConsistentRead=True)
+        return self._parsed(answer.get("Item", {}))
+
+    async def change(self, state: LeaseState, after: LeaseState) -> LeaseState | None:
+        """Let the item say something else if it still says what was read.
+
+        Returns:
+            None if that is done, else what it says now; that may be this change, if it was sent
+            twice.
+        """
+        values = {
+            **self._same,
+            "version": number(getrandbits(48) if state.version is None else state.version + 1),
+            "beat": number(after.beat),
+            "number": number(after.number),
+            "ttl": number(
+                _lasting(after.seconds) if after.holder or after.queue else _remembered()
+            ),
+        }
+        if after.holder:
+            values |= {"holder": {"S": after.holder}, "seconds": number(after.seconds)}
+        if after.holder and after.watched > 0:
+            values["watched"] = number(int(after.watched * 1000) / 1000)  # never more
+        if after.queue:
+            values["queue"] = {"L": [{"S": str(each)} for each in after.queue]}
+        gone = [name for name in ("holder", "seconds", "watched", "queue") if name not in values]
+        update = "SET " + ", ".join(f"#{name} = :{name}" for name in values)
+        update += f" REMOVE {', '.join(f'#{name}' for name in gone)}" * bool(gone)
+        given = {f":{name}": value for name, value in values.items()}
+        condition = "attribute_not_exists(#session_id)"
+        if state.version is not None:
+            condition = "#version = :read"
+            given[":read"] = number(state.version)
+        return await self._update(update, condition, given)
+
+    async def renew(self, holder: str, seconds: int, raised: int | None = None) -> bool:
+        """Let the lease's time begin anew; return whether its holder still has it.
+
+        Args:
+            holder: who has it.
+            seconds: how long it lives.
+            raised: the number of another fence; None for the same.
+        """
+        values = {":one": number(1), ":ttl": number(_lasting(seconds)), ":holder": {"S": holder}}
+        update = "SET #beat = #beat + :one, #version = #version + :one, #ttl = :ttl"
+        if raised is not None:
+            update += ", #number = :number"
+            values[":number"] = number(raised)
+        return await self._update(update + " REMOVE #watched", "#holder = :holder", values) is None
+
+    async def release(self, holder: str) -> LeaseState | None:
+        """Let nobody hold the lease; return what the item says if that wasn't its holder."""
+        values = {":one": number(1), ":ttl": number(_remembered()), ":holder": {"S": holder}}
+        update = (
+            "SET #beat = #beat + :one, #version = #version + :one, #ttl = :ttl "
+            "REMOVE #holder, #seconds, #watched"
+        )
+        return await self._update(update, "#holder = :holder", values)
+
+    async def supersede(self) -> None:
+        """Let no change be made any more that has been sent before."""
+        names = {**self._same, "beat": number(0), "number": number(0), "ttl": number(_remembered())}
+        update = "SET #version = if_not_exists(#version, :start) + :one, " + ", ".join(
+            f"#{name} = if_not_exists(#{name}, :{name})" for name in names
+        )
+        values = {":start": number(getrandbits(48)), ":one": number(1)}
+        values |= {f":{name}": value for name, value in names.items()}
+        condition = "attribute_not_exists(#session_id) OR attribute_exists(#beat)"
+        await self._update(update, condition, values)
+
+    async def _update(
+        self, update: str, condition: str, values: dict[str, Attribute]
+    ) -> LeaseState | None:
+        request = conditional(condition, values, update)
+        try:
+            await self._table.call("update_item", Key=self._key, UpdateExpression=update, **request)
+        except ConditionFailedError as refusal:
+            return self._parsed(refusal.item) if refusal.item else await self.read()
+        return None
+
+    def _parsed(self, attributes: dict[str, Attribute]) -> LeaseState:
+        if attributes and not ("page_of" in attributes and "beat" in attributes):
+            raise ValueError(
+                f"the key of the lease, {self._key['session_id']['S']!r}, is that of a session"
+            )
+        return LeaseState.parse(attributes)
+
+
+class DynamoDBClaim:
+    """What one holder asks of a conversation's lease.
+
+    Args:
+        lease: the lease's item.
+        item: the session's item.
+        owner: whose the conversation is.
+        fenced: returns the conversation that asks for a claim's fence.
+        holder: a text that nobody else has.
+        seconds: how long the lease lives without being renewed.
+
+    Attributes:
+        fence: what the session's item says in ``lease`` while this holds it; "" before.
+        begun: what is known of the session's item if this had to make it.
+    """
+
+    def __init__(
+        self,
+        lease: LeaseItem,
+        *,
+        item: Item,
+        owner: Owner,
+        fenced: Callable[[DynamoDBClaim], Any],
+        holder: str,
+        seconds: int,
+    ) -> None:
+        self.fence = ""
+        self.begun: ItemState | None = None
+        self._lease, self._item, self._owner, self._fenced = lease, item, owner, fenced
+        self._holder, self._seconds = holder, seconds
+        self._number = 0  # of the fence
+        self._sent = 0  # the one that was sent last
+        self._entry: Waiter | None = None  # the place that this has asked for last
+        self._asked = 0.0  # when it has, or has asked for the lease
+        self._is_unknown = False  # whether that may be done later
+        self._is_over = False
+
+    def fenced(self) -> Any:
+        """Return the conversation whose writes ask for the fence."""
+        return self._fenced(self)
+
+    async def acquire(self, comes_back_in: float) -> int:
+        """Take the lease, or a place in the queue."""
+        if self._is_over:
+            return 1
+        pauses = Pauses(0.01, 0.25)
+        state = await self._lease.read()
+        while True:
+            place, after = self._wanted(state, comes_back_in)
+            now = await self._change(state, after) if after else None
+            if now is not None:  # another was faster, or this was, and its answer was lost
+                # What the refusal says is good for an attempt at once; after a pause it is old.
+                state = await self._lease.read() if await pauses.wait() else now
+            elif place or await self._is_fenced():
+                return place
+            else:
+                state = await self._lease.read()
+
+    async def renew(self) -> bool:
+        """Let the lease's time begin anew."""
+        return await self._lease.renew(self._holder, self._seconds)
+
+    async def release(self) -> None:
+        """Give the lease back, or leave the queue."""
+        self._is_over = True
+        if not self._asked:
+            return
+        if self._is_unknown:
+            await self._lease.supersede()
+        if self._is_unknown or self._sent or self.fence:
+            state = await self._lease.release(self._holder)
+        else:
+            state = await self._lease.read()
+        pauses = Pauses(0.01, 0.25)
+        while state is not None and any(each.holder == self._holder for each in state.queue):
+            now = await self._lease.change(state, self._without(state))
+            state = await self._lease.read() if now and await pauses.wait() else now
+        if self._sent:
+            await self._item.put_released(f"{self._sent:016d}:~", self._owner)
+
+    async def restore(self, found: str) -> None:
+        """Put a fence into the session's item again, where another one is found.
+
+        DynamoDB may have deleted the item as its time was over, and the fence with it.
+
+        Raises:
+            LostError: the lease is not held.
+        """
+        is_another = found > self.fence and not found.endswith(f":{self._holder}")
+        if self._is_over or is_another or not await self._put_fence():
+            raise LostError
+
+    # ------------------------------------------------------------- what is asked for
+
+    def _wanted(self, state: LeaseState, comes_back_in: float) -> tuple[int, LeaseState | None]:
+        """Return the place that is had in a state, and the state that is to come of it, if any."""
+        age = _age(state)
+        if state.holder == self._holder:
+            self._number = state.number
+            return 0, None
+        queue = [each for each in state.queue if self._waits(each)]
+        mine = next((each for each in queue if each.holder == self._holder), None)
+        place = queue.index(mine) + 1 if mine else len(queue) + 1
+        others = [each for each in queue if each is not mine]
+        is_free = not state.holder or age > state.seconds
+        if is_free and place == 1:
+            after = replace(
+                state,
+                holder=self._holder,
+                seconds=self._seconds,
+                beat=state.beat + 1,
+                # From the clock where nothing is known: then it is most likely greater than all
+                # before. If not, the session's item says so.
+                number=state.number + 1 if state.number else time_ns() // 10**6,
+                watched=0.0,
+                queue=tuple(others),
+            )
+            return 0, after
+        if comes_back_in and self._has_to_say(mine, comes_back_in):
+            self._entry = Waiter(self._holder, mine.beat + 1 if mine else 0, 2 * comes_back_in)
+            others.insert(place - 1, self._entry)
+        elif comes_back_in or not mine:
+            return place, None
+        return place, replace(state, watched=age, queue=tuple(others))
+
+    def _waits(self, waiter: Waiter) -> bool:
+        """Whether a waiter still does, for all that is known."""
+        return waiter.holder == self._holder or _sightings.age(str(waiter)) <= waiter.seconds
+
+    def _has_to_say(self, mine: Waiter | None, comes_back_in: float) -> bool:
+        """Whether to say that this waits: its place may be lost before it comes back.
+
+        What it says lasts for twice as long as it needs, so that most of its polls only read. And
+        it says so earlier if it would hold up others for too long by now, if it died.
+        """
+        if mine is None or mine != self._entry:
+            return True
+        left = self._asked + mine.seconds - monotonic()
+        return left < comes_back_in or mine.seconds > 4 * comes_back_in
+
+    async def _change(self, state: LeaseState, after: LeaseState) -> LeaseState | None:
+        self._asked = monotonic()
+        self._is_unknown = True
+        now = await self._lease.change(state, after)
+        self._is_unknown = False
+        if now is None and after.holder == self._holder:
+            self._number = after.number
+        return now
+
+    def _without(self, state: LeaseState) -> LeaseState:
+        """Return a state in whose queue this doesn't wait."""
+        queue = tuple(each for each in state.queue if each.holder != self._holder)
+        return replace(state, watched=_age(state), queue=queue)
+
+    # ------------------------------------------------------------- the fence
+
+    async def _is_fenced(self) -> bool:
+        """Put the fence into the session's item, now that the lease is taken.
+
+        Returns:
+            Whether that was done in time: before anybody can have taken over.
+        """
+        if self.fence:
+            return True
+        return await self._write_fence(self._asked) or await self._put_fence()
+
+    async def _put_fence(self) -> bool:
+        """Put a new fence into the session's item, if the lease is still held.
+
+        It is another than before: a late request that asks for that one is refused.
+        """
+        while True:
+            began = monotonic()
+            self._number += 1
+            if not await self._lease.renew(self._holder, self._seconds, self._number):
+                return False
+            if await self._write_fence(began):
+                return True
+
+    async def _write_fence(self, began: float) -> bool:
+        """Write the fence; return False if there is a greater one, or it took too long.
+
+        Args:
+            began: when the last renewal was sent. Until the lease's life after that, nobody takes
+                over, so there can be no later fence.
+        """
+        fence = f"{self._number:016d}:{self._holder}"
+        self._sent = self._number
+        now, begun = await self._item.put_fence(fence, self._owner)
+        if now != fence:
+            self._number = max(self._number, int(now.partition(":")[0]))
+            return False
+        if monotonic() - began >= self._seconds:
+            return False
+        self.fence, self.begun = fence, begun
+        return True
+
+
+def _age(state: LeaseState) -> float:
+    """Return for how many seconds the holder is known not to have renewed the lease."""
+    if not state.holder:
+        return 0.0
+    return _sightings.age(f"{state.holder}:{state.beat}", state.watched)
+
+
+def _lasting(seconds: int) -> int:
+    """Return when an item that is in use may be deleted, in epoch seconds.
+
+    The same all day long: a change of ``ttl`` would be one of the index of users' items, too.
+    """
+    return (int(time()) + seconds) // DAY * DAY + 2 * DAY
+
+
+def _remembered() -> int:
+    """Return until when late requests may come that have to find what they don't expect."""
+    return int(time()) + REMEMBERED_SECONDS + WRONG_CLOCK_SECONDS
