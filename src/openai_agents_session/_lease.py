@@ -106,8 +106,10 @@ class Lease:
             LeaseLostError: the lease is lost; nothing was written.
         """
         if not self.is_lost:
-            with suppress(LostError):
-                return await self._settled(write(*args, **options))
+            try:
+                return await settle(write(*args, **options), resends=self._resends)
+            except LostError:
+                pass
         self._lost = True
         raise LeaseLostError(
             f"the lease on the conversation {self._session_id!r} is not held any more: its block "

@@ -7,7 +7,16 @@ import asyncio
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import databases, dynamodb, imports, serializing, sessions, stores, tokens
+from tests.benchmarks import (
+    databases,
+    dynamodb,
+    imports,
+    leases,
+    serializing,
+    sessions,
+    stores,
+    tokens,
+)
 from tests.dynamodb.emulators import forget_machine_settings
 from tests.servers import RedisServer, find_binary
 
@@ -35,6 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with ExitStack() as stack:
             url = options.url or stack.enter_context(RedisServer(options.server)).url
             print(asyncio.run(stores.run(url, options.conversations, options.iterations or 200)))
+    elif options.benchmark == "leases":
+        forget_machine_settings()
+        with ExitStack() as stack:
+            url = options.url or stack.enter_context(RedisServer(options.server)).url
+            waiters, iterations = options.waiters, options.iterations or 2000
+            print(asyncio.run(leases.run(url, iterations, waiters)))
     elif options.benchmark == "tokens":
         with RedisServer(options.server) as server:
             print(asyncio.run(tokens.run(server.url, options.writes, options.sessions)))
@@ -57,14 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--writes", type=int, default=1000, help="tokens: writes a second")
     add("--sessions", type=int, default=1000, help="tokens: sessions that are written to")
     add("--conversations", type=int, default=10_000, help="stores: how many there are in all")
+    add("--waiters", type=int, default=50, help="leases: how many wait for one")
     add("--emulator", action="append", choices=["dynalite", "local"], help=_EMULATOR_HELP)
     return parser
 
 
-_BENCHMARKS = ["sessions", "stores", "import", "tokens", "serializer", "dynamodb", "database"]
+_BENCHMARKS = ["sessions", "stores", "leases", "import", "tokens"]
+_BENCHMARKS += ["serializer", "dynamodb", "database"]
 _URL_HELP = (
-    "sessions: a server to measure on, touching own keys only; database: an empty one; stores: "
-    "whatever open_store takes"
+    "sessions: a server to measure on, touching own keys only; database: an empty one; stores, "
+    "leases: whatever open_store takes"
 )
 _EMULATOR_HELP = "dynamodb: started for the run, given again for another (default: both)"
 _BENCHMARKS_HELP = "what to measure (default: sessions)"

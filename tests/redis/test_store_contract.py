@@ -51,6 +51,7 @@ class CopyingConnection(YieldingConnection):
 class RedisStoreContract(StoreContract):
     """The hooks that all of them share."""
 
+    leases = True
     client: Redis | RedisCluster
     prefix: str
 

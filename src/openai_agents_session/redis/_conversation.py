@@ -23,7 +23,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from openai_agents_session._conversation import Found, UnreadableError
 from openai_agents_session.redis._driver import Operation, answers
-from openai_agents_session.redis._keys import hash_tag, lease_keys, new_token
+from openai_agents_session.redis._keys import hash_tag, lease_keys, new_token, token_of
 from openai_agents_session.redis._lease import RedisClaim
 from openai_agents_session.redis._scripts import TOKEN_SECONDS, Script, are_refused
 
@@ -125,8 +125,10 @@ class RedisConversation:
     def claim(self, holder: str, seconds: int) -> RedisClaim:
         """Return what one holder asks of the conversation's lease."""
         name = holder.encode()
-        keys, token = self._lease_keys(), self._token(name)
-        return RedisClaim(self._clients, keys, token, name, seconds, fenced_by=self._fenced_by)
+        token = self._token_of(b"%b~%b" % (self.key, name))
+        return RedisClaim(
+            self._clients, self._lease_keys(), token, name, seconds, fenced_by=self._fenced_by
+        )
 
     async def busy(self) -> float | None:
         """Return for how many seconds the lease is held, in one ``PTTL``."""
@@ -179,11 +181,10 @@ class RedisConversation:
         return await unscripted(operation)
 
     def _new_token(self) -> bytes:
-        return self._token(new_token())
+        return self._token_stem + new_token()
 
-    def _token(self, name: bytes) -> bytes:
-        """Return the key of a token that names nobody."""
-        return self._token_stem + name
+    def _token_of(self, name: bytes) -> bytes:
+        return self._token_stem + token_of(name)
 
     def _new_pop_token(self) -> bytes:
         """Return a token that will hold the record."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 from functools import cache, cached_property, lru_cache
+from hashlib import sha256
 from itertools import count, product
 from os import urandom
 from typing import NamedTuple
@@ -113,11 +114,11 @@ class UserKeys:
 
     def new_token(self) -> bytes:
         """Return the key of a new token, which says nothing about the user."""
-        return self.token(new_token())
+        return self._anonymous + new_token()
 
-    def token(self, name: bytes) -> bytes:
-        """Return the key of the token of a name, which says nothing about the user."""
-        return self._anonymous + name
+    def token_of(self, name: bytes) -> bytes:
+        """Return the key of the token that is always a name's, which says nothing about either."""
+        return self._anonymous + token_of(name)
 
     def new_private_token(self) -> bytes:
         """Return the key of a new token that will hold what is the user's, for ``erase``."""
@@ -131,6 +132,11 @@ class UserKeys:
 def new_token() -> bytes:
     """Return 20 random characters."""
     return b2a_base64(urandom(15), newline=False)
+
+
+def token_of(name: bytes) -> bytes:
+    """Return 20 characters that look as random, and are always the same for a name."""
+    return b2a_base64(sha256(name).digest()[:15], newline=False)
 
 
 def hash_tag(key: bytes) -> bytes:

@@ -3,8 +3,10 @@
     {…}~lease~<list's key>   string, the holder's name; expires with the lease
     {…}~queue~<list's key>   sorted set of those who wait, by when they came
     {…}~due~<list's key>     the same, by when they have to come back; both expire with the last
-    {…}~<holder>             string, for the minutes of a token: the holder has had its lease, or
-                             has given up, so that what it sent before takes nothing any more
+    {…}~<token>              string, for the minutes of a token, the same for a holder: it has had
+                             its lease, or has given up; what it sent before takes nothing any more
+
+A user's have ``!``, ``+`` and ``=`` behind the user, and then the session id (``_keys``).
 
 Time is the server's. Each of ``acquire``, ``renew`` and ``release`` is one script, which does
 nothing when it comes again. A fenced write is the script of the write behind a line that reads the
@@ -17,9 +19,11 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import ResponseError
+
 from openai_agents_session._conversation import LostError
 from openai_agents_session.redis._driver import Operation
-from openai_agents_session.redis._scripts import TOKEN_SECONDS, Script, run_needed
+from openai_agents_session.redis._scripts import TOKEN_SECONDS, Script, explain_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,10 +64,13 @@ class Fence:
             redis.exceptions.ResponseError: the server refuses it.
         """
         operands = (*arguments, self._holder)
-        keys = (*keys, self._lease)
-        answer = await run_needed(
-            _NEEDS, _fenced(script), operation, clients.scripts, keys, *operands
-        )
+        try:
+            answer = await _fenced(script).run(
+                operation, clients.scripts, (*keys, self._lease), *operands
+            )
+        except ResponseError as exc:
+            explain_refusal(exc, _NEEDS)
+            raise
         if answer == _LOST:
             raise LostError
         return answer
@@ -122,5 +129,10 @@ class RedisClaim:
         return self._fenced_by(Fence(self._lease, self._holder))
 
     async def _run(self, script: Script, keys: tuple[bytes, ...], *arguments: int | bytes) -> Any:
-        operation = Operation(self._clients)
-        return await run_needed(_NEEDS, script, operation, self._clients.scripts, keys, *arguments)
+        try:
+            return await script.run(
+                Operation(self._clients), self._clients.scripts, keys, *arguments
+            )
+        except ResponseError as exc:
+            explain_refusal(exc, _NEEDS)
+            raise

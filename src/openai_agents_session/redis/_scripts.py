@@ -6,12 +6,14 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from openai_agents_session._errors import add_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from redis.exceptions import ResponseError
 
     from openai_agents_session.redis._clients import ScriptSupport
     from openai_agents_session.redis._driver import Operation
@@ -62,37 +64,14 @@ def _without_comments(name: str) -> bytes:
     return "\n".join(filter(None, lines)).encode()
 
 
-async def run_needed(
-    needs: str,
-    script: Script,
-    operation: Operation,
-    support: ScriptSupport,
-    keys: Sequence[bytes],
-    *arguments: int | bytes,
-) -> Any:
-    """Run a script that there is no way without.
-
-    Args:
-        needs: how the note begins that an error of a server without scripts is given.
-        script: what is run, by the rest of the arguments.
-        operation: sends it.
-        support: knows which scripts the server has.
-        keys: its keys.
-        arguments: its arguments.
-
-    Raises:
-        redis.exceptions.ResponseError: the server refuses it.
-    """
-    try:
-        return await script.run(operation, support, keys, *arguments)
-    except ResponseError as exc:
-        if are_refused(exc):
-            add_note(exc, f"{needs} a server that runs scripts (EVAL, EVALSHA).")
-        raise
-
-
 def are_refused(error: ResponseError) -> bool:
     """Whether the server has no EVAL, or an ACL forbids it; the keys are another matter."""
     text = str(error).lower()
     unknown = "unknown command" in text and "eval" in text
     return unknown or ("no permissions to run" in text and "'eval" in text)
+
+
+def explain_refusal(error: ResponseError, needs: str) -> None:
+    """Add what needs scripts to the error of a server that has none; another stays as it is."""
+    if are_refused(error):
+        add_note(error, f"{needs} a server that runs scripts (EVAL, EVALSHA).")

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import ResponseError
+
 from openai_agents_session._catalog import SessionNotFoundError
 from openai_agents_session.redis._conversation import (
     APPEND,
@@ -21,7 +23,7 @@ from openai_agents_session.redis._conversation import (
 )
 from openai_agents_session.redis._driver import Operation
 from openai_agents_session.redis._info import fields_of
-from openai_agents_session.redis._scripts import Script, run_needed
+from openai_agents_session.redis._scripts import Script, explain_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,8 +123,11 @@ class UserConversation(RedisConversation):
     def _lease_keys(self) -> LeaseKeys:
         return self._keys.lease(self._session_id.encode())
 
-    def _token(self, name: bytes) -> bytes:
-        return self._keys.token(name)
+    def _new_token(self) -> bytes:
+        return self._keys.new_token()
+
+    def _token_of(self, name: bytes) -> bytes:
+        return self._keys.token_of(name)
 
     def _new_pop_token(self) -> bytes:
         return self._keys.new_private_token()
@@ -140,6 +145,8 @@ async def run_for_user(
     Raises:
         redis.exceptions.ResponseError: the server refuses it.
     """
-    return await run_needed(
-        "A user's conversations need", script, operation, clients.scripts, keys, *arguments
-    )
+    try:
+        return await script.run(operation, clients.scripts, keys, *arguments)
+    except ResponseError as exc:
+        explain_refusal(exc, "A user's conversations need")
+        raise
