@@ -65,6 +65,22 @@ def test_the_import_table() -> None:
 
 @pytest.mark.slow
 @pytest.mark.redis
+def test_the_leases_table(redis_binary: str) -> None:
+    """It compares writes with a lease and without, and says how long waiters wait."""
+    options = ("--server", redis_binary, "--iterations", "5", "--waiters", "3", "--scale", "10")
+    _, *rows = benchmark("leases", *options)
+
+    assert [row[0].partition(",")[0] for row in rows] == [
+        "add_items",
+        "add_items",
+        "3 wait while one holds",
+        "from one to the next",
+        "from one to the next",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.redis
 def test_the_tokens_table(redis_binary: str) -> None:
     """The tokens of all writes are found; what so few take is below what can be measured."""
     _, *rows = benchmark("tokens", "--server", redis_binary, "--writes", "5", "--sessions", "10")

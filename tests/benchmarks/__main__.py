@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with ExitStack() as stack:
             url = options.url or stack.enter_context(RedisServer(options.server)).url
             waiters, iterations = options.waiters, options.iterations or 2000
-            print(asyncio.run(leases.run(url, iterations, waiters)))
+            print(asyncio.run(leases.run(url, iterations, waiters, options.scale)))
     elif options.benchmark == "tokens":
         with RedisServer(options.server) as server:
             print(asyncio.run(tokens.run(server.url, options.writes, options.sessions)))

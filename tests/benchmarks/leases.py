@@ -23,27 +23,28 @@ if TYPE_CHECKING:
 
 HEADER = ["leases", "figure", "against"]
 TURNS = 30
-"""How often a lease is given from one to the next."""
+"""How often a lease goes from one to the next."""
+
+COUNTED_SECONDS = 6
+"""For how long the requests of waiters are counted, behind half of it for them to settle."""
 
 
-async def run(
-    url: str, iterations: int, waiters: int = 50, seconds: float = 5, **options: Any
-) -> str:
+async def run(url: str, iterations: int, waiters: int, scale: int = 1, **options: Any) -> str:
     """Measure on the store of a URL and return the report.
 
     Args:
         url: as ``open_store`` takes it.
         iterations: how often ``add_items`` is measured.
         waiters: how many wait for one lease.
-        seconds: for how long their requests are counted.
+        scale: divides how long their requests are counted, and how often the lease goes on.
         options: of the store.
     """
     async with open_store(url, setup=True, **options) as store:
         view = store.user(str(uuid.uuid4()))
         lines = [
             *await _writes(store, view, iterations),
-            await _waiting(view.session("waiting"), waiters, seconds),
-            *await _turns(view.session("turns")),
+            await _waiting(view.session("waiting"), waiters, COUNTED_SECONDS / scale),
+            *await _turns(view.session("turns"), TURNS // scale),
         ]
         await view.erase()
     setting = (
@@ -92,7 +93,7 @@ async def _waiting(session: Any, waiters: int, seconds: float) -> list[str]:
     async with session.lease(0, 3600):
         with _asked(session) as asked:
             waiting = [asyncio.create_task(session.lease(600).__aenter__()) for _ in range(waiters)]
-            await asyncio.sleep(3)  # until each has found its pace
+            await asyncio.sleep(seconds / 2)  # until each has found its pace
             assert len(asked) >= waiters
             before, began = len(asked), time.perf_counter()
             await asyncio.sleep(seconds)
@@ -120,10 +121,10 @@ def _asked(session: Any) -> Generator[list[float]]:
         claims.acquire = acquire
 
 
-async def _turns(session: Any) -> list[list[str]]:
+async def _turns(session: Any, turns: int) -> list[list[str]]:
     """How long nobody has the lease: with one who waits for it, and with a queue."""
-    alone, queued = [], []
-    for _ in range(TURNS):
+    alone = []
+    for _ in range(turns):
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(session.lease(0))
             waiting = asyncio.create_task(_turn(session))
@@ -132,15 +133,15 @@ async def _turns(session: Any) -> list[list[str]]:
             await stack.aclose()
             began, _ = await waiting
             alone.append(began - ends)
-    turns = sorted(await asyncio.gather(*(_turn(session) for _ in range(TURNS))))
-    queued = [began - ended for (_, ended), (began, _) in pairwise(turns)]
+    taken = sorted(await asyncio.gather(*(_turn(session) for _ in range(turns))))
+    queued = [began - ended for (_, ended), (began, _) in pairwise(taken)]
     return [
         [
             f"from one to the next, {name}",
             f"{figure(1000 * median(gaps))} ms",
             f"{figure(1000 * max(gaps))} ms at most",
         ]
-        for name, gaps in (("who waits alone", alone), (f"{TURNS} in a queue", queued))
+        for name, gaps in (("who waits alone", alone), (f"{turns} in a queue", queued))
     ]
 
 
