@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from openai_agents_session import LeaseLostError, SessionBusyError, _lease
+from openai_agents_session import LeaseLostError, SessionBusyError, _lease, _settle
 from tests.contract import numbered
 from tests.memory import MemoryClaim, MemoryConversation, MemorySession, Store
 
@@ -226,6 +226,42 @@ async def test_a_release_that_fails_does_not_undo_the_run(
         await held.add_items(numbered(0, 1))
     assert [entry.getMessage() for entry in caplog.records] == [
         "The lease on session 'a' could not be released (ConnectionError); it runs out in 600 s"
+    ]
+    assert await session.busy()
+
+
+@pytest.mark.parametrize("cancelled", [True, False], ids=["cancelled", "done"])
+async def test_a_store_that_hangs_holds_no_block_for_ever(
+    session: MemorySession,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    cancelled: bool,
+) -> None:
+    """The block ends, and the lease runs out by itself."""
+    monkeypatch.setattr(_lease, "RELEASE_SECONDS", 0.01)
+    monkeypatch.setattr(_settle, "SETTLE_SECONDS", 0.02)
+    monkeypatch.setattr(_settle, "GIVE_UP_SECONDS", 0.01)
+    entered, done = asyncio.Event(), asyncio.Event()
+
+    async def hang(_: MemoryClaim) -> None:
+        await asyncio.Event().wait()
+
+    async def hold() -> None:
+        async with session.lease(0, LIFE):
+            entered.set()
+            await done.wait()
+
+    monkeypatch.setattr(MemoryClaim, "release", hang)
+    holding = asyncio.create_task(hold())
+    await entered.wait()
+    if cancelled:
+        holding.cancel()
+    done.set()
+    await asyncio.wait_for(asyncio.wait({holding}), 5)
+    assert holding.done()
+    assert holding.cancelled() == cancelled
+    assert [entry.getMessage() for entry in caplog.records] == [
+        "The lease on session 'a' could not be released (TimeoutError); it runs out in 600 s"
     ]
     assert await session.busy()
 

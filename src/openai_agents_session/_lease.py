@@ -17,6 +17,8 @@ import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from anyio import fail_after
+
 from openai_agents_session._arguments import checked_number, checked_seconds
 from openai_agents_session._conversation import LostError
 from openai_agents_session._settle import settle
@@ -38,6 +40,9 @@ LATE_SECONDS = 1.0
 
 RETRY_SECONDS = 1.0
 """After how long a renewal is tried again that failed."""
+
+RELEASE_SECONDS = 5.0
+"""How long a block waits at its end for a store that hangs. The write under way is then settled."""
 
 _T = TypeVar("_T")
 
@@ -132,7 +137,7 @@ class Lease:
             is_held = await self._wait_for_it()
         except BaseException:
             with suppress(Exception):  # it runs out by itself, and what was raised tells more
-                await self._settled(self._claim.release())
+                await self._give_back()
             raise
         if not is_held:
             raise SessionBusyError(
@@ -180,7 +185,7 @@ class Lease:
 
     async def _release(self) -> None:
         try:
-            await self._settled(self._claim.release())
+            await self._give_back()
         except Exception as error:  # noqa: BLE001 - the run itself is done, and its items are written
             _logger.warning(
                 "The lease on session %r could not be released (%s); it runs out in %d s",
@@ -188,6 +193,10 @@ class Lease:
                 type(error).__name__,
                 self._seconds,
             )
+
+    async def _give_back(self) -> None:
+        with fail_after(RELEASE_SECONDS):
+            await self._settled(self._claim.release())
 
     async def _settled(self, request: Awaitable[_T]) -> _T:
         return await settle(request, resends=self._resends)

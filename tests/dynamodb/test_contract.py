@@ -183,6 +183,7 @@ class TestOfAHolder(DynamoDBContract):
 
     page_bytes = SMALLEST
     leases = False  # these have one
+    share = SHARE  # the requests are the same, but for what each asks for
 
     @pytest_asyncio.fixture
     async def store(

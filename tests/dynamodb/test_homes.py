@@ -39,6 +39,8 @@ OPERATIONS: dict[str, Callable[[DynamoDBSession], Awaitable[Any]]] = {
     "clear": lambda session: session.clear_session(),
     "replace": lambda session: session.replace_items(numbered(1, 2)),
     "ping": lambda session: session.ping(),
+    "busy": lambda session: session.busy(),
+    "lease": lambda session: session.lease(0).__aenter__(),
 }
 
 
