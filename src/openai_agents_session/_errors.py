@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+_NOTES = "_openai_agents_session_notes"
+
 
 def explain_missing(error: ModuleNotFoundError, name: str, extra: str, *drivers: str) -> None:
     """Name the extra to install, if it is its driver that is missing.
@@ -30,8 +32,19 @@ def explain_missing(error: ModuleNotFoundError, name: str, extra: str, *drivers:
 
 
 def add_note(error: BaseException, note: str) -> None:
-    """Say more about an error without making another one of it."""
+    """Say more about an error without making another one of it.
+
+    Args:
+        error: somebody else's.
+        note: what helps; nothing of a conversation.
+    """
+    error.__dict__.setdefault(_NOTES, []).append(note)
     if sys.version_info >= (3, 11):
         error.add_note(note)
     else:  # notes are not printed there
         error.args = (f"{error.args[0]}\n{note}", *error.args[1:])
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """Return what ``add_note`` has said about an error, and nobody else."""
+    return error.__dict__.get(_NOTES, [])

@@ -52,6 +52,18 @@ window.fetch = async (url, options) => {
 };
 """
 
+# The next message is refused, as one to a conversation that is busy.
+REFUSE = """
+const real = window.fetch, [detail] = arguments;
+window.fetch = (url, options) => {
+  if (!url.endsWith("/chat/stream")) return real(url, options);
+  window.fetch = real;
+  const headers = { "Content-Type": "application/json", "Retry-After": "1" };
+  const body = JSON.stringify({ status_code: 409, detail });
+  return Promise.resolve(new Response(body, { status: 409, headers }));
+};
+"""
+
 # Loading a conversation's messages takes until release().
 HOLD = """
 const real = window.fetch;
@@ -334,6 +346,21 @@ def test_a_failed_answer_is_told_beside_the_composer(page: ChatPage) -> None:
     assert page.typed() == ""
     assert page.texts("#send") == ["Send"]
     assert page.texts("#notice") == [""]
+
+
+def test_a_message_that_another_tab_keeps_waiting_can_be_sent_again(page: ChatPage) -> None:
+    """What was refused because the conversation is busy is in the composer again, and is told."""
+    page.run(REFUSE, "Another message to this conversation is being answered.")
+    page.say("My name is Ada")
+    page.await_texts("#notice", ["Another message to this conversation is being answered."])
+    page.await_end()
+    assert page.typed() == "My name is Ada"
+    assert page.texts("#send") == ["Send again"]
+    page.await_said([])
+
+    page.find("#send").click()
+    page.await_said(["My name is Ada", "Noted. That makes 1 thing you have told me."])
+    assert page.typed() == ""
 
 
 def test_a_draft_belongs_to_its_conversation(page: ChatPage) -> None:

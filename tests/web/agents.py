@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import defaultdict
 from typing import Any
 
 from agents import Agent, function_tool
@@ -60,3 +62,36 @@ class SlowAgent:
         call = function_call("work", "{}", call_id="call_1")
         self.model = ScriptedModel([[call], [assistant_message(answer)]])
         self.agent = Agent(name="Slow", model=self.model, tools=[work])
+
+
+class BusyAgent:
+    """An agent that works on each message with a tool, until it may go on, and echoes it then.
+
+    Attributes:
+        working: for each message, set when the tool has begun.
+        go_on: for each message, what the tool waits for.
+        heard: the messages in the order in which the model was first asked about them.
+    """
+
+    def __init__(self) -> None:
+        self.working: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.go_on: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.heard: list[str] = []
+
+        @function_tool
+        async def work(message: str) -> str:
+            """Take a while."""
+            self.working[message].set()
+            await self.go_on[message].wait()
+            return f"done: {message}"
+
+        steps = [ModelStep.respond(self._respond)] * 100
+        self.agent: Agent[Any] = Agent(name="Busy", model=ScriptedModel(steps), tools=[work])
+
+    def _respond(self, call: Any) -> Any:
+        message = [item["content"] for item in call.input if item.get("role") == "user"][-1]
+        if call.input[-1].get("type") == "function_call_output":
+            return [assistant_message(f"echo: {message}")]
+        self.heard.append(message)
+        arguments = json.dumps({"message": message})
+        return [function_call("work", arguments, call_id=f"call_{len(self.heard)}")]

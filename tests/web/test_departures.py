@@ -166,7 +166,7 @@ async def test_a_client_that_leaves_before_the_first_event(memory: Place, user: 
     session = memory.store.user(user).session("a")
 
     stream: AsyncGenerator[Event] = await runs.begin(
-        answering("Heard."), "Hi", session, {}, lambda event: event
+        answering("Heard."), "Hi", session, {}, lambda event: event, lease_wait=0
     )
     await stream.aclose()
     await asyncio.gather(*runs._running)
@@ -178,7 +178,7 @@ async def test_a_cancelled_request_leaves_a_whole_run(memory: Place, user: str) 
     """As at a shutdown that does not wait: what has begun is drained, with a stream or without."""
     slow = SlowAgent("Done.")
     session = memory.store.user(user).session("a")
-    asking = asyncio.create_task(runs.answer(slow.agent, "Go", session, {}))
+    asking = asyncio.create_task(runs.answer(slow.agent, "Go", session, {}, lease_wait=0))
     await slow.working.wait()
 
     asking.cancel()
@@ -203,7 +203,7 @@ async def test_an_abandoned_run_that_fails_says_nothing(
 
     agent = Agent(name="Failing", model=ScriptedModel([ModelStep.respond(fail)]))
     session = memory.store.user(user).session("a")
-    asking = asyncio.create_task(runs.answer(agent, "Go", session, {}))
+    asking = asyncio.create_task(runs.answer(agent, "Go", session, {}, lease_wait=0))
     await asked.wait()
     asking.cancel()
     await asyncio.wait({asking})

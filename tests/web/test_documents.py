@@ -23,7 +23,7 @@ STATUSES = {
     f"get {ONE}/messages": [200, 400, 401, 404, 503],
     f"patch {ONE}": [200, 400, 401, 404, 413, 415, 503],
     f"post {ONE}/chat": [200, 400, 401, 404, 409, 413, 415, 422, 502, 503],
-    f"post {ONE}/chat/stream": [200, 400, 401, 413, 415],
+    f"post {ONE}/chat/stream": [200, 400, 401, 409, 413, 415, 503],
     f"post {ONE}/fork": [201, 400, 401, 404, 409, 413, 415, 503],
 }
 
@@ -73,6 +73,11 @@ def test_it_shows_every_route_with_examples(document: dict[str, Any]) -> None:
     assert "application/json" not in stream["content"]
     for status in ("422", "502", "503"):
         assert status in str(stream["content"]["text/event-stream"]) + str(document["components"])
+    for route in ("chat", "chat/stream"):
+        busy = found[f"post {ONE}/{route}"]["responses"]["409"]
+        assert busy["headers"]["Retry-After"]["schema"]["type"] == "integer"
+        assert busy["description"].endswith("is being answered.")
+    assert "headers" not in found[f"post {ONE}/fork"]["responses"]["409"]
     models = document["components"]["schemas"]
     for model, field in [
         *(("ChatRequest", "message"), ("ChatResponse", "response")),

@@ -21,9 +21,11 @@ from agents.exceptions import (
 )
 
 from openai_agents_session._catalog import CursorError, SessionExistsError, SessionNotFoundError
+from openai_agents_session._errors import notes_of
+from openai_agents_session._lease import LeaseLostError, SessionBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
 _logger = logging.getLogger("openai_agents_session")
 
@@ -55,10 +57,12 @@ class WebError(Exception):
     Attributes:
         status_code: of the answer.
         detail: a sentence for people.
+        headers: of the answer.
     """
 
     status_code: ClassVar[int] = 500
     detail: str = "Internal Server Error"
+    headers: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, detail: str | None = None) -> None:
         super().__init__(detail or self.detail)
@@ -107,6 +111,17 @@ class ApprovalNeededError(WebError):
     detail = "The agent waits for an approval."
 
 
+class BusyError(WebError):
+    """Another message to the conversation is being answered, and this one was not heard.
+
+    For how long still, nobody knows: ``Retry-After`` keeps clients from asking in a loop.
+    """
+
+    status_code = 409
+    detail = "Another message to this conversation is being answered."
+    headers = {"Retry-After": "1"}  # noqa: RUF012 - as WebError declares it
+
+
 class IdTakenError(WebError):
     """The user has a conversation of this id."""
 
@@ -149,12 +164,23 @@ class UnavailableError(WebError):
     detail = "The conversation is not available right now."
 
 
+class InterruptedRunError(UnavailableError):
+    """The run's lease was lost: the process or the store stood still for longer than it lives.
+
+    It is no 409, because part of the run may be stored: to send the message again is not to begin
+    anew.
+    """
+
+    detail = "The run was interrupted, and not all of it was stored."
+
+
 # Errors that are answers, and nothing for the log: classes, names of others, the answer.
 _TOLD: tuple[tuple[tuple[type[Exception], ...], set[str], type[WebError]], ...] = (
     (_REFUSALS, set(), RefusedError),
     ((SessionNotFoundError,), {"advanced_alchemy.exceptions.NotFoundError"}, NotFoundError),
     ((SessionExistsError,), set(), IdTakenError),
     ((CursorError,), set(), BadCursorError),
+    ((SessionBusyError,), set(), BusyError),
 )
 
 
@@ -172,9 +198,12 @@ def failure(error: Exception, what: str, otherwise: type[WebError] = AgentFailed
         if isinstance(error, kinds) or _is_one_of(error, names):
             return told()
     kind = type(error)
-    # What our own checks of arguments say quotes no value.
-    said = f": {error}" if _arose_in(error, _CHECKS) else ""
-    _logger.warning("%s failed: %s.%s%s", what, kind.__module__, kind.__qualname__, said)
+    # What our own checks of arguments say quotes no value, and our own notes quote nothing.
+    said = [str(error)] if _arose_in(error, _CHECKS) else notes_of(error)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    _logger.warning("%s failed: %s", what, ": ".join([name, *said]))
+    if isinstance(error, LeaseLostError):
+        return InterruptedRunError()
     # asyncpg raises its own errors, and the event loop's, until there is a login; so may a model.
     of_store = _is_one_of(error, _OF_STORES) or (
         (isinstance(error, _UNREACHABLE) or hasattr(error, "sqlstate"))

@@ -14,6 +14,7 @@ from openai_agents_session._web.errors import (
     AgentFailedError,
     ApprovalNeededError,
     BadIdError,
+    BusyError,
     IdTakenError,
     NoSearchError,
     NotFoundError,
@@ -63,16 +64,28 @@ class Route:
     description: str
     raises: tuple[type[WebError], ...] = ()
 
+    def answers(self) -> dict[int, str]:
+        """Return what each status of an error means."""
+        sentences: dict[int, list[str]] = {}
+        for error in self.raises:
+            sentences.setdefault(error.status_code, []).append(error.detail)
+        return {status: " Or: ".join(each) for status, each in sentences.items()}
+
 
 _BODY = (NotJSONError, TooLargeError)
+_WAITS = (
+    "While another message to the conversation is being answered, this one waits for a moment. If "
+    "that takes longer, the answer is 409 with `Retry-After`, and the message was not heard."
+)
 
 CHAT = Route(
     "/sessions/{session_id}/chat",
     "Send a message and get the answer",
-    "Continue the user's conversation, or begin it: a new one needs no other call.",
+    "Continue the user's conversation, or begin it: a new one needs no other call.\n\n" + _WAITS,
     (
         NotFoundError,
         ApprovalNeededError,
+        BusyError,
         *_BODY,
         RefusedError,
         AgentFailedError,
@@ -84,8 +97,9 @@ CHAT_STREAM = Route(
     "Send a message and stream the answer",
     "Send the same answer piece by piece, and the tool calls as they happen.\n\n"
     "If the run fails, the stream ends with an `error` event with `status_code` and `detail`. "
-    "If the client goes away, the current turn is finished and stored, and no other begins.",
-    _BODY,
+    "If the client goes away, the current turn is finished and stored, and no other begins.\n\n"
+    + _WAITS,
+    (BusyError, *_BODY, UnavailableError),
 )
 LIST_SESSIONS = Route(
     "/sessions",
@@ -123,6 +137,12 @@ HEALTH = Route(
     "Answer 200 if the store answers. Nobody needs to be logged in.",
     (UnavailableError,),
 )
+
+
+HEADERS = {
+    "Retry-After": "After how many seconds to try again. Not sent where tools need an approval."
+}
+"""What OpenAPI says of the headers of errors. Each is a number."""
 
 
 def conversations_of(store: BaseStore, user_id: Any) -> UserConversations:

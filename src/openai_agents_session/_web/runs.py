@@ -6,14 +6,17 @@ import asyncio
 import json
 import logging
 import math
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from agents import Runner
 from openai.types.responses import ResponseTextDeltaEvent
 from pydantic_core import to_jsonable_python
 
+from openai_agents_session._arguments import checked_seconds
 from openai_agents_session._messages import words_of
-from openai_agents_session._web.errors import ApprovalNeededError, WebError, failure
+from openai_agents_session._session import BaseSession
+from openai_agents_session._web.errors import ApprovalNeededError, WebError, failure, quietly
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
@@ -51,6 +54,16 @@ _running: set[asyncio.Task[Any]] = set()
 """The event loop alone would forget a task that nobody waits for."""
 
 
+def checked_wait(lease_wait: float | None) -> float | None:
+    """Return how long a message waits for the one before it; None for not at all.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is negative or NaN.
+    """
+    return None if lease_wait is None else checked_seconds("lease_wait", lease_wait)
+
+
 def checked_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return more arguments for the ``Runner``.
 
@@ -63,24 +76,62 @@ def checked_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
     return options
 
 
+async def _leased(session: Session, wait: float | None) -> tuple[Session, AsyncExitStack]:
+    """Take the lease on a conversation, for one run.
+
+    Whoever is cancelled here waits no longer, and has said nothing.
+
+    Args:
+        session: the conversation. Only our own sessions have a lease: the SDK's
+            ``EncryptedSession`` would pass on that of the session in it, which doesn't encrypt.
+        wait: how many seconds to wait for it; None to take none.
+
+    Returns:
+        The session for the run, and what gives the lease back when it is closed.
+
+    Raises:
+        WebError: it could not be had in time, or the store is not available.
+    """
+    lease = AsyncExitStack()
+    has_lease = isinstance(session, BaseSession) and hasattr(session._conversation, "claim")
+    if wait is not None and has_lease:
+        with quietly(f"Taking the lease on session {session.session_id!r}"):
+            session = await lease.enter_async_context(session.lease(wait))
+    return session, lease
+
+
 async def answer(
-    agent: Agent[Any], message: str, session: Session, options: Mapping[str, Any]
+    agent: Agent[Any],
+    message: str,
+    session: Session,
+    options: Mapping[str, Any],
+    *,
+    lease_wait: float | None,
 ) -> Any:
     """Run the agent and return its final output, as JSON can hold it.
 
     When the request is cancelled, as at a shutdown, the run goes on to its end and is stored.
 
+    Args:
+        agent: the agent that answers.
+        message: what the user says.
+        session: the conversation.
+        options: more arguments for the ``Runner``.
+        lease_wait: how many seconds to wait for the conversation's lease; None to take none.
+
     Raises:
-        WebError: the run failed.
+        WebError: the run failed, or did not begin.
     """
+    held, lease = await _leased(session, lease_wait)
 
     async def run() -> Any:
-        try:
-            result = await Runner.run(agent, message, session=session, **options)
-            return _output(result)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it may quote what is private
-            # Returned, since nobody may be there any more to be told: asyncio would log it.
-            return failure(error, _name(session))
+        async with lease:
+            try:
+                result = await Runner.run(agent, message, session=held, **options)
+                return _output(result)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it may quote what is private
+                # Returned, since nobody may be there any more to be told: asyncio would log it.
+                return failure(error, _name(session))
 
     outcome = await asyncio.shield(_kept(run()))
     if isinstance(outcome, WebError):
@@ -94,13 +145,27 @@ async def begin(
     session: Session,
     options: Mapping[str, Any],
     sent_as: Callable[[Event], _T],
+    *,
+    lease_wait: float | None,
 ) -> AsyncGenerator[_T]:
     """Start a run and return its ``events``, all but the first.
 
     It is started before the client is told that all is well: one that goes away at once has
     said something all the same. And a generator that was not started would not hear of its end.
+
+    Args:
+        agent: the agent that answers.
+        message: what the user says.
+        session: the conversation.
+        options: more arguments for the ``Runner``.
+        sent_as: makes of an event what the framework sends.
+        lease_wait: how many seconds to wait for the conversation's lease; None to take none.
+
+    Raises:
+        WebError: the lease could not be had in time, or the store is not available.
     """
-    stream = events(agent, message, session, options, sent_as)
+    held, lease = await _leased(session, lease_wait)
+    stream = events(agent, message, held, options, sent_as, lease=lease)
     await anext(stream)
     return cast("AsyncGenerator[_T]", stream)
 
@@ -111,6 +176,8 @@ async def events(
     session: Session,
     options: Mapping[str, Any],
     sent_as: Callable[[Event], _T],
+    *,
+    lease: AsyncExitStack,
 ) -> AsyncGenerator[_T | None]:
     """Run the agent and yield its words as they come; None first, when the run has begun.
 
@@ -132,16 +199,19 @@ async def events(
         session: the conversation.
         options: more arguments for the ``Runner``.
         sent_as: makes of an event what the framework sends.
+        lease: is given back when the run has ended.
     """
     try:
         result = Runner.run_streamed(agent, message, session=session, **options)
     except Exception as error:  # noqa: BLE001 - the client is told, whatever it is
+        told = _failed(error, session)
+        await lease.aclose()
         yield None
-        yield sent_as(_failed(error, session))
+        yield sent_as(told)
         return
     queue: asyncio.Queue[Event | None] = asyncio.Queue()
     gone = asyncio.Event()
-    _kept(_pump(result, session, queue, gone))
+    _kept(_pump(result, session, lease, queue, gone))
     try:
         yield None
         while True:
@@ -184,19 +254,23 @@ async def drain() -> None:
 async def _pump(
     result: RunResultStreaming,
     session: Session,
+    lease: AsyncExitStack,
     queue: asyncio.Queue[Event | None],
     gone: asyncio.Event,
 ) -> None:
     """Put a run's events into the queue, None at the end; ``gone``: nobody takes them there."""
     try:
-        async for event in result.stream_events():
-            if gone.is_set():
-                _end_after_turn(result)
-            if (told := _told(event)) is not None:
-                queue.put_nowait(told)
-        queue.put_nowait(_event("done", response=_output(result), session_id=session.session_id))
-    except Exception as error:  # noqa: BLE001 - the client is told, whatever it is
-        queue.put_nowait(_failed(error, session))
+        async with lease:  # it is free when the client hears of the end, and may send another
+            try:
+                async for event in result.stream_events():
+                    if gone.is_set():
+                        _end_after_turn(result)
+                    if (told := _told(event)) is not None:
+                        queue.put_nowait(told)
+                last = _event("done", response=_output(result), session_id=session.session_id)
+            except Exception as error:  # noqa: BLE001 - the client is told, whatever it is
+                last = _failed(error, session)
+        queue.put_nowait(last)
     finally:
         queue.put_nowait(None)
 

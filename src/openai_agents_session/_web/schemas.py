@@ -113,7 +113,7 @@ class ChatEvent(BaseModel):
             '`{"response", "session_id"}`, the whole answer; or `{"status_code", "detail"}`: 404 '
             "if the conversation was deleted meanwhile, 409 if a tool call waits for approval, 422 "
             "if a guardrail refused the message, 502 if the run failed, 503 if the conversation "
-            "is not available.",
+            "is not available, or the run was interrupted.",
             examples=['{"text": "I will remind "}'],
         ),
     ]

@@ -42,7 +42,7 @@ class AgentRoute(APIRoute):
                 response = await handle(request)
             except WebError as error:
                 told = {"status_code": error.status_code, "detail": error.detail}
-                response = JSONResponse(told, error.status_code)
+                response = JSONResponse(told, error.status_code, {**error.headers})
             except RequestValidationError as error:
                 response = JSONResponse(_told(request, error), 400)
             response.headers["Cache-Control"] = "no-store"

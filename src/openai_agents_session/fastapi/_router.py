@@ -15,7 +15,7 @@ from openai_agents_session._session import BaseSession
 from openai_agents_session._store import BaseStore, UserConversations
 from openai_agents_session._web import routes
 from openai_agents_session._web.opening import Opening
-from openai_agents_session._web.runs import answer, begin, checked_options, drain
+from openai_agents_session._web.runs import answer, begin, checked_options, checked_wait, drain
 from openai_agents_session._web.schemas import (
     MAX_SESSION_ID,
     SESSION_ID,
@@ -48,6 +48,7 @@ def agent_router(
     user_id: Any,
     run_options: Mapping[str, Any] | Any = None,
     all_messages: bool = False,
+    lease_wait: float | None = 2,
     prefix: str = "/agents",
 ) -> APIRouter:
     """Return the routes for a user's own conversations.
@@ -71,6 +72,8 @@ def agent_router(
         all_messages: whether the messages of a conversation are all that it has, with tool
             calls, their outputs, reasoning and system messages; by default only what the user
             and the agent said.
+        lease_wait: how many seconds a message waits while another one to the same conversation
+            is being answered; then it is refused with 409. None lets the runs go side by side.
         prefix: of the paths.
 
     Returns:
@@ -78,9 +81,9 @@ def agent_router(
 
     Raises:
         TypeError: ``agent`` is neither an ``Agent`` nor a ``Depends``, ``store`` is neither a
-            store nor a URL, or ``user_id`` is no ``Depends``.
-        ValueError: ``run_options`` has an argument that the route sets itself, or there is no
-            store at such a URL.
+            store nor a URL, ``user_id`` is no ``Depends``, or ``lease_wait`` no number.
+        ValueError: ``run_options`` has an argument that the route sets itself, there is no
+            store at such a URL, or ``lease_wait`` is negative.
     """
     if not isinstance(agent, (Agent, Dependency)):
         raise TypeError(f"agent must be an Agent or a Depends, not {type(agent).__name__}")
@@ -88,6 +91,7 @@ def agent_router(
         raise TypeError(f"user_id must be a Depends, not {type(user_id).__name__}")
     if not isinstance(run_options, Dependency):
         run_options = checked_options(run_options)
+    lease_wait = checked_wait(lease_wait)
     opening = Opening(store)
     the_agent = _provided(agent)
 
@@ -110,7 +114,7 @@ def agent_router(
                 await drain()
 
     router = APIRouter(prefix=prefix, tags=["agents"], route_class=AgentRoute, lifespan=lifespan)
-    _add_chat(router, Depends(provide_session), the_agent, _provided(run_options))
+    _add_chat(router, Depends(provide_session), the_agent, _provided(run_options), lease_wait)
     _add_conversations(router, mine, all_messages=all_messages)
 
     @router.get(routes.HEALTH.path, **_shown(routes.HEALTH))
@@ -120,8 +124,14 @@ def agent_router(
     return router
 
 
-def _add_chat(router: APIRouter, the_session: Any, the_agent: Any, the_options: Any) -> None:
-    """Add the routes that run the agent; the other arguments are dependencies."""
+def _add_chat(
+    router: APIRouter,
+    the_session: Any,
+    the_agent: Any,
+    the_options: Any,
+    lease_wait: float | None,
+) -> None:
+    """Add the routes that run the agent; the session, the agent, the options are dependencies."""
 
     @router.post(routes.CHAT.path, **_shown(routes.CHAT))
     async def chat(
@@ -131,7 +141,7 @@ def _add_chat(router: APIRouter, the_session: Any, the_agent: Any, the_options: 
         chosen: Any = the_agent,
         options: Any = the_options,
     ) -> ChatResponse:
-        response = await answer(chosen, data.message, session, options)
+        response = await answer(chosen, data.message, session, options, lease_wait=lease_wait)
         return ChatResponse(response=response, session_id=session_id)
 
     @router.post(
@@ -145,7 +155,9 @@ def _add_chat(router: APIRouter, the_session: Any, the_agent: Any, the_options: 
         chosen: Any = the_agent,
         options: Any = the_options,
     ) -> EventStream:
-        return EventStream(await begin(chosen, data.message, session, options, sent_as))
+        return EventStream(
+            await begin(chosen, data.message, session, options, sent_as, lease_wait=lease_wait)
+        )
 
 
 def _add_conversations(router: APIRouter, mine: Any, *, all_messages: bool) -> None:
@@ -224,8 +236,14 @@ def _shown(route: routes.Route, responses: Mapping[Any, Any] | None = None) -> d
         shown[401] = {"description": "Nobody is logged in."}
         # Without this, FastAPI would say that what is not valid is answered with 422.
         shown["4XX"] = {"description": "An error of the application's, such as of its login."}
+    for status, description in route.answers().items():
+        shown[status] = {"model": ErrorRead, "description": description}
     for error in route.raises:
-        shown[error.status_code] = {"model": ErrorRead, "description": error.detail}
+        if error.headers:
+            shown[error.status_code]["headers"] = {
+                name: {"description": routes.HEADERS[name], "schema": {"type": "integer"}}
+                for name in error.headers
+            }
     return {"summary": route.summary, "description": route.description, "responses": shown}
 
 

@@ -32,7 +32,7 @@ from openai_agents_session._web.schemas import (
     MessageRead,
 )
 from openai_agents_session.database import CursorError
-from openai_agents_session.litestar._errors import answer_error, raised_by
+from openai_agents_session.litestar._errors import answer_error, operation_of, raised_by
 from openai_agents_session.litestar._json import require_json
 from openai_agents_session.litestar._schemas import (
     ChatBody,
@@ -67,6 +67,7 @@ def _shown(route: routes.Route) -> Mapping[str, Any]:
         "summary": route.summary,
         "description": route.description,
         "raises": raised_by(route),
+        "operation_class": operation_of(route),
     }
 
 
@@ -97,6 +98,7 @@ class AgentController(Controller):
         agent_session_store      the store of all conversations
         agent_session_service    on a SQL database, the ``AgentSessionService`` for this request
         run_options              more arguments for ``Runner.run``
+        lease_wait               how long a message waits for the one before it
         all_messages             whether messages of tools are shown as well
 
     They never come from the query: without a provider for each, the application doesn't start.
@@ -123,14 +125,18 @@ class AgentController(Controller):
     )
     async def chat(
         self,
+        *,
         session_id: SessionId,
         data: ChatBody,
         agent: TheAgent,
         agent_session: NamedDependency[BaseSession],
         run_options: NamedDependency[dict[str, Any]],
+        lease_wait: NamedDependency[float | None],
     ) -> ChatResponse:
         """Answer a message."""
-        response = await answer(agent, data.message, agent_session, run_options)
+        response = await answer(
+            agent, data.message, agent_session, run_options, lease_wait=lease_wait
+        )
         return ChatResponse(response=response, session_id=session_id)
 
     @post(
@@ -142,14 +148,18 @@ class AgentController(Controller):
     )
     async def chat_stream(
         self,
+        *,
         session_id: SessionId,  # noqa: ARG002 - for OpenAPI; agent_session has it
         data: ChatBody,
         agent: TheAgent,
         agent_session: NamedDependency[BaseSession],
         run_options: NamedDependency[dict[str, Any]],
+        lease_wait: NamedDependency[float | None],
     ) -> ServerSentEvent:
         """Answer a message piece by piece."""
-        stream = await begin(agent, data.message, agent_session, run_options, _sent_as)
+        stream = await begin(
+            agent, data.message, agent_session, run_options, _sent_as, lease_wait=lease_wait
+        )
         return ServerSentEvent(stream)
 
     @get(_path(routes.LIST_SESSIONS), **_shown(routes.LIST_SESSIONS))

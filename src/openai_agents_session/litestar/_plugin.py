@@ -18,7 +18,7 @@ from openai_agents_session._session import BaseSession
 from openai_agents_session._store import BaseStore, UserConversations
 from openai_agents_session._web import routes
 from openai_agents_session._web.opening import Opening
-from openai_agents_session._web.runs import checked_options, drain
+from openai_agents_session._web.runs import checked_options, checked_wait, drain
 from openai_agents_session.database import AgentSession, AgentSessionMixin
 from openai_agents_session.litestar._controller import AgentController
 from openai_agents_session.litestar._database import Database, is_database
@@ -64,15 +64,18 @@ class AgentSessionsPlugin(InitPlugin):
         all_messages: whether the messages of a conversation are all that it has, with tool
             calls, their outputs, reasoning and system messages; by default only what the user
             and the agent said.
+        lease_wait: how many seconds a message waits while another one to the same conversation
+            is being answered; then it is refused with 409. None lets the runs go side by side.
         session_model: your own class with ``AgentSessionMixin``, for a configuration or the URL
             of a SQL database; None takes the shipped one.
         controller: a subclass of ``AgentController``.
 
     Raises:
         TypeError: ``agent`` is neither an ``Agent`` nor a ``Provide``, ``store`` is nothing of
-            the above, or there is a ``session_model`` for another store.
-        ValueError: ``run_options`` has an argument that the route sets itself, or there is no
-            store at such a URL.
+            the above, there is a ``session_model`` for another store, or ``lease_wait`` is no
+            number.
+        ValueError: ``run_options`` has an argument that the route sets itself, there is no
+            store at such a URL, or ``lease_wait`` is negative.
         litestar.exceptions.ImproperlyConfiguredException: when the application starts, if
             the configuration uses the dependency keys of another one.
     """
@@ -85,6 +88,7 @@ class AgentSessionsPlugin(InitPlugin):
         user_id: Provide | None = None,
         run_options: Mapping[str, Any] | Provide | None = None,
         all_messages: bool = False,
+        lease_wait: float | None = 2,
         session_model: type[AgentSessionMixin] | None = None,
         controller: type[AgentController] = AgentController,
     ) -> None:
@@ -107,6 +111,7 @@ class AgentSessionsPlugin(InitPlugin):
             "user_id": _provided(user_id or Provide(provide_user_id, sync_to_thread=False)),
             "run_options": _provided(run_options),
             "all_messages": _provided(all_messages),
+            "lease_wait": _provided(checked_wait(lease_wait)),
             "conversations": Provide(_provide_conversations, sync_to_thread=False),
             **(
                 self._source.dependencies
