@@ -113,7 +113,7 @@ class Report:
 async def turns_taken(
     opened: Open,
     directory: Path,
-    *preload: str,
+    *,
     runs: int,
     kills: int,
     stops: int,
@@ -125,9 +125,8 @@ async def turns_taken(
     """Let eight processes do so many runs, one at a time, and return what came of it.
 
     Args:
-        opened: opens the conversation in each process, and here.
+        opened: opens the conversation in each process, and here; a partial of a function.
         directory: for the files of the processes; empty.
-        preload: modules that the processes are to have imported before they are forked.
         runs: how many are done at least before the processes end.
         kills: how many holders are killed.
         stops: how many holders are stopped until another has written, and then continued.
@@ -142,7 +141,7 @@ async def turns_taken(
     draw = random.Random(seed)
     interruptions = [*["kill"] * kills, *["stop"] * stops]
     draw.shuffle(interruptions)
-    crew = _Crew(_Orders(opened, directory, seconds, own_clocks, seed), preload)
+    crew = _Crew(_Orders(opened, directory, seconds, own_clocks, seed))
     async with crew.at_work():
         others = asyncio.ensure_future(meanwhile(crew.has_done) if meanwhile else asyncio.sleep(0))
         try:
@@ -206,10 +205,13 @@ class _Orders:
 class _Crew:
     """Eight processes, and what is known of each from its file."""
 
-    def __init__(self, orders: _Orders, preload: Iterable[str]) -> None:
+    def __init__(self, orders: _Orders) -> None:
         self._orders = orders
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["pytest", __name__, "agents", *preload])
+        # With all that the processes need, the SDK above all: they are many.
+        opened: Any = orders.opened
+        modules = [__name__, opened.func.__module__, "agents"]
+        self._context.set_forkserver_preload(modules)
         self._members: list[_Member] = []
         self._kills: list[str] = []
         self._stops: dict[str, int] = {}
@@ -253,7 +255,7 @@ class _Crew:
             try:
                 at = time.monotonic_ns()
                 # In SQL it may stand still in a transaction, which the others then wait for.
-                blocked = at + (3 * self._orders.seconds + 3) * 10**9
+                blocked = at + (2 * self._orders.seconds + 1) * 10**9
                 await self._until(
                     lambda: self._others_wrote(member, at) or time.monotonic_ns() > blocked  # noqa: B023
                 )

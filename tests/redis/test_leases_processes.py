@@ -1,4 +1,4 @@
-"""Eight processes take turns at one conversation while answers and nodes are lost (P17)."""
+"""Eight processes take turns at one conversation while the network and nodes fail (P17)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from tests.lease_processes import Progress
     from tests.servers import ClusterNode, Endpoint
 
-PRELOAD = ("redis.asyncio", "openai_agents_session.redis")
+LATE_SECONDS = 2.5
+"""By how much a request is late: longer than a lease lives, and than its client waits."""
 
 
 @asynccontextmanager
 async def opened(url: str, prefix: str) -> AsyncGenerator[RedisSession]:
-    async with Redis.from_url(url) as client:
+    async with Redis.from_url(url, socket_timeout=0.5) as client:
         yield RedisSession("shared", client, prefix, ttl=600)
 
 
@@ -39,18 +40,34 @@ async def opened_on_cluster(url: str, prefix: str) -> AsyncGenerator[RedisSessio
         yield RedisSession("shared", client, prefix, ttl=600)
 
 
+class SlowProxy(FaultyProxy):
+    """Loses one answer in ten, and delivers one request in fifty when a lease is over."""
+
+    def __init__(self, server: Endpoint) -> None:
+        super().__init__(server, one_in(10, seed=1))
+        self.late = 0
+        self._delays = one_in(50, seed=2)
+
+    async def _before_delivery(self) -> None:
+        if next(self._delays):
+            self.late += 1
+            await asyncio.sleep(LATE_SECONDS)
+
+
 @each_amount
-async def test_eight_processes_while_answers_are_lost(
+async def test_eight_processes_while_requests_are_late_and_answers_lost(
     redis_server: Endpoint, key_prefix: str, tmp_path: Path, amount: Amount
 ) -> None:
-    """One answer in ten."""
-    async with FaultyProxy(redis_server, one_in(10, seed=1)) as proxy:
+    """Nobody waits for the late requests; they are sent again, and arrive all the same."""
+    async with SlowProxy(redis_server) as proxy:
         shared = partial(opened, proxy.url, key_prefix)
-        report = await turns_taken(shared, tmp_path, *PRELOAD, **amount)
-    print(f"\n{report}; {proxy.cuts} answers lost")
+        report = await turns_taken(shared, tmp_path, **amount)
+    print(f"\n{report}; {proxy.cuts} answers lost, {proxy.late} requests late")
     check(report)
-    assert report.errors == []
+    # Where that happens several times in a row, the caller hears of it.
+    assert len(report.errors) <= amount["runs"] / 5
     assert proxy.cuts > amount["runs"] / 4
+    assert proxy.late > amount["runs"] / 20
     sweep(redis_server, key_prefix)
 
 
@@ -88,7 +105,6 @@ async def test_eight_processes_while_nodes_fail(
     report = await turns_taken(
         shared,
         tmp_path,
-        *PRELOAD,
         **amount,
         meanwhile=meanwhile,
     )
