@@ -91,7 +91,8 @@ async def test_changes_and_turns_do_not_disturb_each_other(
 ) -> None:
     """Beside chats and each other, changes wait and are made; all of them, and no more."""
     await told(maker, user_id)
-    client = await client_of(make_app(answering(*["Yes."] * 8), database), user_id)
+    app = make_app(answering(*["Yes."] * 8), database, lease_wait=60)
+    client = await client_of(app, user_id)
     path = "/agents/sessions/mine"
 
     answers = await asyncio.gather(

@@ -208,7 +208,7 @@ async def test_changes_and_turns_do_not_disturb_each_other(
 ) -> None:
     """Beside chats and each other, changes wait and are made; all of them, and no more."""
     await place.said(user)
-    client = await client_of(answering(*["Yes."] * 8), place, user)
+    client = await client_of(answering(*["Yes."] * 8), place, user, lease_wait=60)
     path = "/agents/sessions/mine"
 
     answers = await asyncio.gather(
