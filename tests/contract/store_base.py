@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -54,6 +55,11 @@ class StoreBase:
     def user_id(self, name: str) -> Any:
         """Return the id of the user of this name; the same for the same name, in one test."""
         return name
+
+    def bytes_of(self, user_id: object) -> list[bytes]:
+        """Return what a user's id may look like in the store."""
+        text = str(user_id)
+        return [text.encode(), quote(text, safe="").encode()]
 
     async def expire(self, user_id: Any, session_id: str) -> None:
         """Move the record or the clock so that the conversation is past its TTL."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from tests.contract.store_base import AnyStore, StoreBase
 from tests.contract.values import SECRET, numbered, user
 
@@ -46,11 +44,6 @@ class ErasingContract(StoreBase):
         assert await view.get("plain") is None
         again = await view.erase()
         assert (again.conversations, again.items) == (0, 0)
-
-    def bytes_of(self, user_id: object) -> list[bytes]:
-        """Return what a user's id may look like in the store."""
-        text = str(user_id)
-        return [text.encode(), quote(text, safe="").encode()]
 
     async def test_the_user_may_come_back(self, store: AnyStore, name: str) -> None:
         """What is written afterwards is a new beginning."""

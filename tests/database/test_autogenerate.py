@@ -107,7 +107,7 @@ def test_a_first_a_second_and_an_empty_one(config: Config, made: Callable[[], sa
     metadata = config.attributes["metadata"] = made()
 
     first = revise(config)
-    assert first.count("op.create_table") == 3
+    assert first.count("op.create_table") == 4
     assert "advanced_alchemy.types.DateTimeUTC(timezone=True)" in first
     assert "openai_agents_session" not in first  # which may then change its classes
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import LargeBinary, Text, bindparam, cast, select, text
+from sqlalchemy import LargeBinary, Text, bindparam, cast, select, text, update
 
 from openai_agents_session import DatabaseSession
-from openai_agents_session.database import AgentSession, MessageRole, SessionMessage
+from openai_agents_session.database import AgentSession, Base, MessageRole, SessionMessage
 from tests.contract import SECRET, SHARE, AnySession, SessionContract
+from tests.contract.leasing import LIFE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,6 +26,7 @@ class DatabaseContract(SessionContract):
 
     session_class = DatabaseSession
     expires = False  # SQL has no expiry; the service cleans up what is inactive
+    leases = True
     maker: async_sessionmaker
     user_id: UUID
     column_type: ClassVar[Any]
@@ -77,6 +79,13 @@ class DatabaseContract(SessionContract):
             statement = text(self.spoil).bindparams(raw_id, raw_value)
             await db.execute(statement, {"raw": self.stored(raw), "id": message.id})
 
+    async def lapse(self, session: AnySession) -> None:
+        """Move the end of the lease, as if as much time had passed."""
+        leases = Base.metadata.tables["agent_session_lease"]
+        mine = leases.c.session_id == session.session_id
+        async with self.maker() as db, db.begin():
+            await db.execute(update(leases).where(mine).values(until=leases.c.until - 601_000))
+
 
 class TestSQLite(DatabaseContract):
     """A file."""
@@ -123,6 +132,32 @@ class TestPsycopg(TestPostgres):
     @pytest.fixture
     def url(self, shared_postgres_url: str) -> str:
         return shared_postgres_url.replace("+asyncpg:", "+psycopg:")
+
+
+class Holder(DatabaseContract):
+    """Sessions of one holder: they do what others do, while nobody takes the lease from it."""
+
+    leases = False  # it is theirs already
+
+    async def make_session(
+        self, session_id: Any, *, cls: type[Any] | None = None, **options: Any
+    ) -> AnySession:
+        """Make a session behind the fence of the holder, which is the same for each id."""
+        session = await super().make_session(session_id, cls=cls, **options)
+        claim = session._conversation.claim("holder", LIFE)
+        assert await claim.acquire(0) == 0
+        session._conversation = claim.fenced()
+        return session
+
+
+class TestHolder(Holder, TestPostgres):
+    """A server."""
+
+
+class TestHolderOnSQLite(Holder, TestSQLite):
+    """A file."""
+
+    share = SHARE
 
 
 class OneAsyncSession(DatabaseContract):

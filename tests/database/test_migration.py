@@ -14,15 +14,17 @@ from alembic.util import CommandError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from openai_agents_session import DatabaseSession
-from openai_agents_session.database import _migrate
+from openai_agents_session.database import Base, _migrate
 from openai_agents_session.database.__main__ import main
 from tests.database.conftest import new_user
 from tests.interpreters import run_python
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from uuid import UUID
 
-TABLES = {"agent_session", "session_message", "user_account"}
+OURS = {"agent_session", "session_message", "agent_session_lease"}
+TABLES = {*OURS, "user_account"}
 VERSION_TABLE = "openai_agents_session_version"
 PASSWORD = "nobody-must-see-this"
 
@@ -87,6 +89,61 @@ def test_a_session_works_on_migrated_tables(url: str) -> None:
     asyncio.run(converse())
 
 
+def structure(connection: sa.Connection) -> dict[str, Any]:
+    """What the database says of the tables: columns, keys and indexes."""
+    found = sa.inspect(connection)
+    return {
+        table: (
+            [(column["name"], str(column["type"]), column["nullable"]) for column in columns],
+            found.get_pk_constraint(table),
+            sorted(map(str, found.get_indexes(table))),
+        )
+        for table in TABLES
+        for columns in [sorted(found.get_columns(table), key=lambda column: column["name"])]
+    }
+
+
+def test_the_migration_makes_what_the_models_make(url: str) -> None:
+    """Whoever calls create_all has the same tables."""
+    main(["upgrade", "--url", url])
+    migrated = with_connection(url, structure)
+    main(["downgrade", "--url", url])
+
+    with_connection(url, Base.metadata.create_all)
+
+    assert with_connection(url, structure) == migrated
+
+
+def test_leases_come_with_the_second_revision(url: str) -> None:
+    """Conversations of the first one stay as they are, on the way there and back."""
+    item: Any = {"role": "user", "content": "Hello"}
+
+    async def converse(owner: UUID | None, *, leased: bool) -> UUID:
+        engine = create_async_engine(url)
+        maker = async_sessionmaker(engine)
+        owner = owner or await new_user(maker)
+        session = DatabaseSession("s", owner, maker)
+        if leased:
+            async with session.lease(0) as held:
+                await held.add_items([item])
+        else:
+            await session.add_items([item])
+        assert set(map(str, await session.get_items())) == {str(item)}
+        await engine.dispose()
+        return owner
+
+    main(["upgrade", "oas_0001", "--url", url])
+    assert tables(url) == TABLES - {"agent_session_lease"} | {VERSION_TABLE}
+    owner = asyncio.run(converse(None, leased=False))
+
+    main(["upgrade", "--url", url])
+    asyncio.run(converse(owner, leased=True))
+
+    main(["downgrade", "oas_0001", "--url", url])
+    assert tables(url) == TABLES - {"agent_session_lease"} | {VERSION_TABLE}
+    asyncio.run(converse(owner, leased=False))
+
+
 def test_a_difference_is_found(url: str) -> None:
     """The check is one: a column that the models do not have makes it fail."""
     main(["upgrade", "--url", url])
@@ -103,7 +160,7 @@ def test_the_table_of_users_may_be_the_applications(url: str) -> None:
 
     main(["upgrade", "--url", url, "--user-table", "account"])
 
-    assert tables(url) == {"account", "agent_session", "session_message", VERSION_TABLE}
+    assert tables(url) == {"account", *OURS, VERSION_TABLE}
     [foreign_key] = with_connection(
         url, lambda connection: sa.inspect(connection).get_foreign_keys("agent_session")
     )
@@ -134,9 +191,10 @@ def test_the_key_of_the_users_keeps_its_type(url: str) -> None:
 
     main(["upgrade", "--url", url, "--user-table", "account"])
 
-    columns = with_connection(url, lambda one: sa.inspect(one).get_columns("agent_session"))
-    [user_id] = [column for column in columns if column["name"] == "user_id"]
-    assert isinstance(user_id["type"], sa.Integer)
+    for table in ("agent_session", "agent_session_lease"):
+        columns = with_connection(url, lambda one: sa.inspect(one).get_columns(table))  # noqa: B023 - called at once
+        [user_id] = [column for column in columns if column["name"] == "user_id"]
+        assert isinstance(user_id["type"], sa.Integer)
     main(["check", "--url", url, "--user-table", "account"])
     execute(url, "ALTER TABLE session_message ADD COLUMN more INTEGER")
     with pytest.raises(SystemExit, match="more"):
@@ -165,7 +223,7 @@ def test_current_prints_the_revision(url: str, capsys: pytest.CaptureFixture[str
 
     main(["current", "--url", url])
 
-    assert "oas_0001 (head)" in capsys.readouterr().out
+    assert "oas_0002 (head)" in capsys.readouterr().out
 
 
 def test_an_application_includes_the_versions(sqlite_url: str, tmp_path: Path) -> None:
@@ -190,8 +248,7 @@ def test_an_application_includes_the_versions(sqlite_url: str, tmp_path: Path) -
     command.upgrade(config, "app@head")
     command.upgrade(config, "openai_agents_session@head")
 
-    names = {"account", "agent_session", "session_message", "alembic_version"}
-    assert tables(sqlite_url) == names
+    assert tables(sqlite_url) == {"account", *OURS, "alembic_version"}
     command.downgrade(config, "openai_agents_session@base")
     assert tables(sqlite_url) == {"account", "alembic_version"}
 

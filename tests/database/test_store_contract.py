@@ -40,6 +40,8 @@ SHARE = (
     "test_one_of_many_has_the_id",
     "test_beside_appends",
     "test_erase_leaves_no_byte",
+    "test_erase_takes_leases_and_waiters_with_it",
+    "test_each_user_has_leases_of_their_own",
     "test_pages_follow_each_other",
     "test_a_cursor_of_something_else_is_refused",
     "test_everything_there_is",
@@ -57,6 +59,7 @@ class DatabaseStoreContract(StoreContract):
     plain = False  # each conversation has a user
     texts = False  # users are keys
     counts = False  # a list does not count messages
+    leases = True
     base: ClassVar[type[DeclarativeBase]] = Base
     model: ClassVar[type[AgentSessionMixin]] = AgentSession
     spoil: ClassVar[str] = "UPDATE {} SET extra_data = :raw WHERE id = :id"

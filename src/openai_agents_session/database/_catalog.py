@@ -17,6 +17,7 @@ from openai_agents_session.database._deleting import delete_counted, wipe
 from openai_agents_session.database._driver import XACT_ID
 from openai_agents_session.database._forking import fork
 from openai_agents_session.database._items import record_of
+from openai_agents_session.database._lease import Leases
 from openai_agents_session.database._listing import (
     count_of,
     everything,
@@ -69,6 +70,7 @@ class DatabaseCatalog:
         self._work = work
         self._model = model
         self._users = users
+        self._leases = Leases(model)
         self._user_id = user_id
         self._settings = session_settings
 
@@ -171,12 +173,14 @@ class DatabaseCatalog:
         return await self._work.run(partial(fork, self._model, user, *names, items), writes=True)
 
     async def erase(self, user: Any) -> Erased:
-        """Delete a user's conversations with their messages, and the row that was made for it.
+        """Delete a user's conversations with their messages, leases, and the row made for it.
 
         On SQLite, the file then has no byte of what was deleted.
         """
 
         async def unit(transaction: Transaction) -> Erased:
+            # First, as a holder's write locks the lease before the conversation.
+            await self._leases.remove(transaction.connection, user)
             deleted = await delete_counted(self._model, owned(self._model, user), transaction)
             if self._users:
                 await self._users.remove(transaction.connection, user)

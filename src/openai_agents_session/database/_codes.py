@@ -6,6 +6,7 @@ PostgreSQL's codes are in its documentation, "PostgreSQL Error Codes".
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
@@ -32,6 +33,8 @@ _HINTS = {
     "42P05": "Behind pgbouncer, drivers must not prepare statements under fixed names: see "
     "'pgbouncer' in the documentation of DatabaseSession.",
 }
+_LEASE_TABLE = re.compile(r"\w_lease\b")
+_LEASES = "Leases need a table of their own, which has not been made yet: run the migration again. "
 _HINTS["26000"] = _HINTS["42P05"]
 
 
@@ -82,6 +85,8 @@ def add_hint(error: Exception) -> None:
     """Add to a server's error what to do about it."""
     missing = isinstance(error, OperationalError) and "no such table" in str(error.orig)
     hint = _HINTS.get("42P01" if missing else sqlstate_of(error) or "")
+    if hint and _LEASE_TABLE.search(str(getattr(error, "orig", ""))):
+        hint = _LEASES + hint
     if hint:
         add_note(error, hint)
 

@@ -7,6 +7,7 @@ new messages, so these cannot collide. No position is given twice, so it identif
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -16,17 +17,24 @@ from uuid import UUID
 from advanced_alchemy.exceptions import NotFoundError
 
 from openai_agents_session._catalog import SessionNotFoundError
-from openai_agents_session._conversation import Found, UnreadableError
+from openai_agents_session._conversation import Found, LostError, UnreadableError
 from openai_agents_session.database._checks import MAX_ROWS
 from openai_agents_session.database._codes import is_lost
 from openai_agents_session.database._items import columns_of, record_of
-from openai_agents_session.database._statements import METADATA, new_ids, statements_of
+from openai_agents_session.database._lease import DatabaseClaim, busy
+from openai_agents_session.database._statements import (
+    METADATA,
+    fenced_statements_of,
+    new_ids,
+    statements_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
+    from typing_extensions import Self
 
     from openai_agents_session.database._driver import Transaction, Work
     from openai_agents_session.database._items import Columns
@@ -66,6 +74,8 @@ class DatabaseConversation:
     """
 
     resends = False
+    _holder: str | None = None
+    """Who alone may write through this object; None for anybody."""
 
     def __init__(
         self,
@@ -196,6 +206,16 @@ class DatabaseConversation:
             raise
         return True
 
+    def claim(self, holder: str, seconds: int) -> DatabaseClaim[Self]:
+        """Return a holder's claim on the lease."""
+        fenced = copy(self)
+        fenced._holder = holder
+        return DatabaseClaim(self._work, self._model, self._name, holder, seconds, fenced)
+
+    async def busy(self) -> float | None:
+        """Return for how many seconds the lease is held, with one query."""
+        return await busy(self._work, self._model, self._name)
+
     async def _add(self, records: Sequence[bytes], *, replaces: bool = False) -> None:
         columns = columns_of(records)
         inserts = self._recreate or not self._seen
@@ -214,7 +234,8 @@ class DatabaseConversation:
     # ------------------------------------------------------------- parts of a unit of work
 
     def _statements(self, transaction: Transaction) -> Statements:
-        return statements_of(self._model, transaction.dialect.name)
+        of = fenced_statements_of if self._holder else statements_of
+        return of(self._model, transaction.dialect.name)
 
     async def _newest(self, transaction: Transaction, wanted: int) -> FoundMessages:
         statement = self._statements(transaction).newest
@@ -236,20 +257,47 @@ class DatabaseConversation:
 
         Returns:
             The row; None if there is none, unless it ``inserts`` one.
+
+        Raises:
+            LostError: the lease is not held, and nothing is locked.
         """
         sql = self._statements(transaction)
         parameters = {**self._name, "now": _now(), "more": more}
+        if self._holder:
+            parameters["lease_holder"] = self._holder
         connection, row = transaction.connection, None
         if self._users or not inserts:
             row = (await connection.execute(sql.touch, parameters)).first()
+            if self._holder and (row is None or row.id is None):
+                if row is not None or not inserts:  # else the insertion tells
+                    await self._check_lease(transaction, row)
+                row = None
         if row is None and inserts:
             if self._users:
                 await self._users.add(connection, self._name["owner"])
             parameters.update(self._metadata, key=UUID(int=new_ids(1)[0]))
             row = (await connection.execute(sql.upsert, parameters)).first()
+            if row is None:  # the lease was lost
+                raise LostError
         if row is not None:
             transaction.xact_id = row.xact_id
         return row
+
+    async def _check_lease(self, transaction: Transaction, row: Any) -> None:
+        """Raise LostError if that is why ``touch`` has found no row of the conversation.
+
+        Args:
+            transaction: where it was looked for.
+            row: what ``touch`` returned. On PostgreSQL it says whether the lease is held.
+        """
+        if row is not None:
+            is_held = row.is_held
+        else:
+            sql = fenced_statements_of(self._model, transaction.dialect.name)
+            parameters = {**self._name, "lease_holder": self._holder}
+            is_held = (await transaction.connection.execute(sql.held, parameters)).first()
+        if not is_held:
+            raise LostError
 
     async def _insert(
         self, transaction: Transaction, row: Row[Any], columns: Sequence[Columns]

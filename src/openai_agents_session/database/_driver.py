@@ -126,11 +126,17 @@ class Work:
         """Run a unit whole or not at all; it ends before a cancellation is delivered."""
         return await settle(self.run(unit, writes=True))
 
-    async def run(self, unit: Unit[_T], *, writes: bool) -> _T:
+    async def run(self, unit: Unit[_T], *, writes: bool, own: bool = False) -> _T:
         """Run a unit. The caller is the one to ``settle`` it.
 
+        Args:
+            unit: what to run.
+            writes: whether it changes anything.
+            own: whether it needs a transaction of its own, since others must see it at once.
+
         Raises:
-            RuntimeError: the store of it is closed.
+            RuntimeError: the store of it is closed; or the caller has begun a transaction, and
+                the unit needs its own.
         """
         if self._is_closed:
             raise RuntimeError("the store is closed; make another one with open_store")
@@ -141,6 +147,12 @@ class Work:
                 if not self._source.in_transaction():
                     return await self._attempt(unit, writes=writes)
                 # The caller's: with the lock held, none of ours is open.
+                if own:
+                    raise RuntimeError(
+                        "a lease can't be taken or renewed in a transaction that you began on the "
+                        "AsyncSession: nobody else would see it before you commit. End the "
+                        "transaction first, or pass an async_sessionmaker as db_session"
+                    )
                 return await self._in_transaction(self._source, unit, writes=writes)
         except StatementError as error:
             hide_conversation(error)

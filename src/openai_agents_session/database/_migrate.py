@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
-from openai_agents_session.database.models import Base, User
+from openai_agents_session.database.models import AgentSession, SessionMessage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -72,7 +72,7 @@ def is_needed(connection: Connection) -> bool:
     current = MigrationContext.configure(connection, opts=options).get_current_revision()
     if current is not None:
         return current != ScriptDirectory.from_config(_config()).get_current_head()
-    ours = set(Base.metadata.tables) - {User.__tablename__}
+    ours = {AgentSession.__tablename__, SessionMessage.__tablename__}
     return not ours <= set(inspect(connection).get_table_names())
 
 

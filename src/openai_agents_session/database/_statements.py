@@ -22,14 +22,17 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    literal,
     null,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from openai_agents_session.database._driver import XACT_ID
 from openai_agents_session.database._items import COLUMNS
+from openai_agents_session.database._lease_table import NOW, lease_table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,6 +70,12 @@ def tables_of(model: type[AgentSessionMixin]) -> tuple[Table, Table]:
 def statements_of(model: type[AgentSessionMixin], dialect: str) -> Statements:
     """Return the statements for an application's model of a conversation."""
     return Statements(*tables_of(model), dialect)
+
+
+@cache
+def fenced_statements_of(model: type[AgentSessionMixin], dialect: str) -> FencedStatements:
+    """Return those of a conversation whose lease is held."""
+    return FencedStatements(*tables_of(model), dialect)
 
 
 def _table(mapper: Mapper[Any], *unique: str) -> Table:
@@ -110,11 +119,11 @@ class Statements:
             insert_or, stored, xact_id = postgresql.insert, cast(m.extra_data, Text), XACT_ID
         stored = self.stored = stored.label("stored")
         mine = (s.user_id == bindparam("owner")) & (s.session_id == bindparam("name"))
-        touched = {
+        self._touched = {
             "updated_at": bindparam("now"),
             "last_position": s.last_position + bindparam("more"),
         }
-        returned = (s.id, s.last_position, xact_id.label("xact_id"))
+        self._returned = (s.id, s.last_position, xact_id.label("xact_id"))
 
         self.find = select(s.id).where(mine)
         self.newest = (
@@ -125,9 +134,11 @@ class Statements:
             .order_by(m.position.desc())
             .limit(bindparam("wanted"))
         )
-        self.touch = update(sessions).where(mine).values(touched).returning(*returned)
+        self.touch: Any = (
+            update(sessions).where(mine).values(self._touched).returning(*self._returned)
+        )
         """Locks the conversation's row, if there is one, and reserves ``more`` positions."""
-        row = {
+        self._row = {
             "id": bindparam("key"),
             "user_id": bindparam("owner"),
             "session_id": bindparam("name"),
@@ -136,12 +147,7 @@ class Statements:
             "updated_at": bindparam("now"),
             "last_position": bindparam("more"),
         }
-        self.upsert = (
-            insert_or(sessions)
-            .values(row)
-            .on_conflict_do_update(index_elements=[s.user_id, s.session_id], set_=touched)
-            .returning(*returned)
-        )
+        self.upsert = self._or_touch(insert_or(sessions).values(self._row))
         """The same, and inserts the row if there is none."""
 
         in_session = m.agent_session_id == bindparam("key")
@@ -170,6 +176,53 @@ class Statements:
     def change(self, values: dict[str, Any]) -> Any:
         """Return an update of a row's own columns, by its key."""
         return update(self._sessions).where(self._sessions.c.id == bindparam("key")).values(values)
+
+    def _or_touch(self, inserting: Any) -> Any:
+        """Return an insertion of the conversation's row that touches one that is there."""
+        s = self._sessions.c
+        return inserting.on_conflict_do_update(
+            index_elements=[s.user_id, s.session_id], set_=self._touched
+        ).returning(*self._returned)
+
+
+class FencedStatements(Statements):
+    """The same, where ``touch`` and ``upsert`` do nothing unless ``:lease_holder`` holds the lease.
+
+    On PostgreSQL they lock the lease's row, in the mode that writers of one holder share. So
+    whoever takes the lease over waits until the transaction has ended, and sees what it wrote.
+    On SQLite there is one writer at a time.
+    """
+
+    def __init__(self, sessions: Table, messages: Table, dialect: str) -> None:
+        super().__init__(sessions, messages, dialect)
+        leases = lease_table_of(sessions)
+        mine = (leases.c.user_id == bindparam("owner")) & (leases.c.session_id == bindparam("name"))
+        lives = leases.c.until > NOW[dialect]
+        one = literal(1, Integer())
+        held = select(one.label("one")).where(
+            mine, leases.c.holder == bindparam("lease_holder"), lives
+        )
+        self.held = held
+        """Reads one row if the lease is held, else none."""
+
+        s, row = sessions.c, self._row
+        if dialect == "sqlite":
+            is_held, insert_or = held.exists(), sqlite.insert
+            self.touch = self.touch.where(is_held)
+            """As without the fence; a row that is not there, and a lease that is not held, look
+            alike."""
+        else:
+            fence = held.with_for_update(read=True).cte("held")
+            is_held, insert_or = select(fence.c.one).exists(), postgresql.insert
+            touched = self.touch.where(is_held).cte("touched")
+            always = select(one.label("one")).subquery("always")
+            self.touch = select(touched, is_held.label("is_held")).select_from(
+                always.outerjoin(touched, true())
+            )
+        values = [bindparam(value.key, type_=s[name].type) for name, value in row.items()]
+        self.upsert = self._or_touch(
+            insert_or(sessions).from_select([*row], select(*values).where(is_held))
+        )
 
 
 _OURS = {"id", "agent_session_id", "position", "created_at", "updated_at", *COLUMNS}

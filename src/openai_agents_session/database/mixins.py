@@ -19,9 +19,20 @@ from uuid import UUID, uuid4
 
 from advanced_alchemy.mixins import AuditColumns, UUIDPrimaryKey
 from advanced_alchemy.types import GUID
-from sqlalchemy import JSON, BigInteger, Enum, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Enum,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+    event,
+)
 from sqlalchemy.orm import Mapped, backref, declared_attr, mapped_column, relationship
 
+from openai_agents_session.database._lease_table import add_lease_table
 from openai_agents_session.database.types import MAX_NAME, MessageRole, SessionKey
 
 
@@ -42,6 +53,9 @@ class AgentSessionMixin(_Row):
     of its key, ``__message_model__`` the name of the class with ``SessionMessageMixin``. A class
     with ``__table_args__`` of its own keeps these: ``(*super().__table_args__, …)`` in a
     ``declared_attr.directive``.
+
+    Beside the class's table, its metadata gets one more, which is named after it, such as
+    ``agent_session_lease``. It is needed where leases are taken, and nowhere else.
     """
 
     __tablename__ = "agent_session"
@@ -94,6 +108,9 @@ class AgentSessionMixin(_Row):
             UniqueConstraint("user_id", "session_id", name=f"uq_{table}_user_id_session_id"),
             Index(f"ix_{table}_user_id_updated_at", "user_id", "updated_at"),
         )
+
+
+event.listen(AgentSessionMixin, "after_mapper_constructed", add_lease_table, propagate=True)
 
 
 class SessionMessageMixin(_Row):
