@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis, RedisCluster
 
-from openai_agents_session import RedisSession
+from openai_agents_session import RedisSession, SessionBusyError
 from tests.processes import ended_well, forked
 
 if TYPE_CHECKING:
@@ -100,6 +100,34 @@ def pools(ada: RedisSession) -> None:
         assert process.exitcode == 0
 
 
+def a_lease(session: RedisSession) -> None:
+    """The parent holds it: the child can't have it before, and takes nothing from the parent."""
+
+    async def look() -> None:
+        assert await session.busy()
+        try:
+            await session.lease(0).__aenter__()
+        except SessionBusyError:
+            return
+        raise AssertionError("two held it at once")
+
+    async def turn(number: int) -> None:
+        async with session.lease(0) as held:
+            await held.add_items(items_of("turn", number))
+
+    async def main() -> None:
+        async with session.lease(0) as held:
+            await held.add_items(items_of("turn", 0))
+            ended_well(forked(lambda: asyncio.run(look())))
+            await held.add_items(items_of("turn", 1))
+        ended_well(forked(lambda: asyncio.run(turn(2))))
+        await turn(3)
+        found: list[Any] = await session.get_items()
+        assert found == [item for number in range(4) for item in items_of("turn", number)]
+
+    asyncio.run(main())
+
+
 def all_shapes(
     make: Callable[[str], RedisSession], close: Callable[[], Coroutine[Any, Any, None]] | None
 ) -> None:
@@ -107,6 +135,7 @@ def all_shapes(
     fork_in_the_middle(ada, bob)
     fork_inside_of_a_loop(ada, bob)
     pools(ada)
+    a_lease(make("leased"))
     if close is not None:
         asyncio.run(close())
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
@@ -55,15 +57,19 @@ class Wire:
 
     async def sent(self) -> list[str]:
         """Return the names of the commands that clients have sent since the last call."""
+        return [command.split()[0].upper() for command in await self.commands()]
+
+    async def commands(self) -> list[str]:
+        """Return the commands that clients have sent since the last call."""
         end = uuid.uuid4().hex
         await self._client.echo(end)
-        names: list[str] = []
+        commands: list[str] = []
         while True:
             heard = await self._monitor.next_command()
             if end in heard["command"]:
-                return names
+                return commands
             if heard["client_type"] != "lua":  # what a script does is not on the wire
-                names.append(heard["command"].split()[0].upper())
+                commands.append(heard["command"])
 
 
 @pytest_asyncio.fixture
@@ -97,6 +103,56 @@ async def test_operation_is_one_command(session: RedisSession, wire: Wire, name:
     await wire.sent()
     await operation(session)
     assert await wire.sent() == ["EVALSHA" if is_write else "LRANGE"]
+
+
+async def test_a_lease_is_one_command_at_a_time(session: RedisSession, wire: Wire) -> None:
+    """Taking it, waiting for it, renewing it, giving it back, and asking who has it."""
+    conversation: Any = session._conversation
+    for number in range(2):
+        one, two = (conversation.claim(f"{name}{number}", 60) for name in ("one", "two"))
+        for request in (one.acquire(0), two.acquire(1), one.renew(), one.release(), two.release()):
+            await wire.sent()
+            await request
+            assert await wire.sent() in ([["EVALSHA"]] if number else [["EVAL"], ["EVALSHA"]])
+    await session.busy()
+    assert await wire.sent() == ["PTTL"]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+async def test_a_fence_is_no_further_command(session: RedisSession, wire: Wire, name: str) -> None:
+    """What is done with a lease is one command as well, whether it is held or lost."""
+    operation, is_write = OPERATIONS[name]
+    async with session.lease(0, 600) as held:
+        await operation(held)
+        for _ in range(2):
+            await wire.sent()
+            await operation(held)
+            assert await wire.sent() == ["EVALSHA" if is_write else "LRANGE"]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+async def test_without_a_lease_nothing_is_sent_for_one(
+    session: RedisSession, redis_client: Redis, key_prefix: str, wire: Wire, name: str
+) -> None:
+    """Every byte is as it was, but for the tokens, also while another holds the lease."""
+    operation, is_write = OPERATIONS[name]
+    token = re.compile(rf"(?<={{{key_prefix}:wire}}~)[\w+/]{{20}}(?= )")
+    sent: list[list[str]] = []
+    await operation(session)
+    for holder in (None, RedisSession("wire", redis_client, key_prefix)):
+        async with AsyncExitStack() as stack:
+            if holder is not None:
+                await stack.enter_async_context(holder.lease(0, 600))
+            await session.replace_items(ITEMS)
+            await wire.sent()
+            await operation(session)
+            sent.append([token.sub("TOKEN", each) for each in await wire.commands()])
+    assert sent[0] == sent[1]
+    (command,) = sent[0]
+    if is_write:
+        key = f"{key_prefix}:wire"
+        assert f" 2 {key} {{{key}}}~TOKEN 180 1000" in command
+    assert "lease" not in command
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
