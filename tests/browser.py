@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.downloads import npm_package
+from tests.shares import slow
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
     from selenium.webdriver import Chrome
+
+PHONE, LAPTOP = 390, 1280
+VIEWS = [(PHONE, "light"), slow(PHONE, "dark"), slow(LAPTOP, "light"), (LAPTOP, "dark")]
+"""The width and the colour scheme of a page, as a test's parameters."""
 
 AXE_VERSION = "4.11.0"
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

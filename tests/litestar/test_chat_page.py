@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from tests.browser import serious_findings, set_scheme, set_width
+from tests.browser import LAPTOP, PHONE, VIEWS, serious_findings, set_scheme, set_width
 from tests.litestar import screenshots
 from tests.litestar.chat_page import ChatPage
 from tests.litestar.example import BOB, SECRET, logged_in, running
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     import httpx
     from selenium.webdriver import Chrome
-
-PHONE, LAPTOP = 390, 1280
 
 # The next answer's events, which the server has sent, pass one by one by next(), or by rest().
 STEPS = """
@@ -536,10 +534,9 @@ def test_a_phone_has_the_conversations_in_a_drawer(page: ChatPage, ada: httpx.Cl
     assert not page.find("#sidebar").is_displayed()
 
 
-@pytest.mark.parametrize("width", [PHONE, LAPTOP])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), VIEWS)
 def test_nothing_serious_keeps_anybody_from_chatting(
-    site: str, browser: Chrome, ada: httpx.Client, scheme: str, width: int
+    site: str, browser: Chrome, ada: httpx.Client, width: int, scheme: str
 ) -> None:
     """axe-core has nothing serious to say: of the login, an empty page, a talk and a dialog."""
     page = ChatPage(browser)
