@@ -252,7 +252,7 @@ async def test_a_store_that_hangs_does_not_hold_a_cancelled_task(
     """Whichever request hangs, the task ends; once the store goes on, all is well."""
     case = CASES[name]
     assert 1 < _settle.SETTLE_SECONDS <= 5
-    monkeypatch.setattr(_settle, "SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(_settle, "SETTLE_SECONDS", 0.15)
     monkeypatch.setattr(_settle, "GIVE_UP_SECONDS", 0.1)
     for number in count(1):
         observer = DynamoDBSession(f"s-{number}", dynamodb_client, table, page_bytes=SMALLEST)

@@ -102,27 +102,29 @@ async def test_refusals_are_settled(
         assert proxy.faults["refuse"] > 30
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("code", share_of([THROTTLED[0], "InternalServerError"], THROTTLED[0]))
 async def test_refusals_without_end_are_botocores_own_error(
-    emulator: Emulator, dynamodb_client: Any, table: str, code: str, name: str
+    emulator: Emulator, dynamodb_client: Any, table: str, code: str
 ) -> None:
     """After about a second the caller gets the error, and nothing was written."""
-    observer = DynamoDBSession("s", dynamodb_client, table, page_bytes=SMALLEST)
-    await observer.add_items(BEFORE)
     fault = refuse(400 if code in THROTTLED else 500, code)
-    async with behind(emulator.url, from_the(1, fault), **ONCE) as (proxy, client):
-        session = DynamoDBSession("s", client, table, page_bytes=SMALLEST)
-        began = time.monotonic()
-        with pytest.raises(ClientError) as caught:
-            await OPERATIONS[name](session)
-        assert caught.value.response["Error"]["Code"] == code
-        assert time.monotonic() - began < 5
-        assert proxy.faults["refuse"] > 2
-    assert await observer.get_items() == BEFORE
-    assert set(await pages_of(dynamodb_client, table)) == await named_pages(
-        dynamodb_client, table, "s"
-    )
+
+    async def check(name: str) -> None:
+        observer = DynamoDBSession(name, dynamodb_client, table, page_bytes=SMALLEST)
+        await observer.add_items(BEFORE)
+        async with behind(emulator.url, from_the(1, fault), **ONCE) as (proxy, client):
+            session = DynamoDBSession(name, client, table, page_bytes=SMALLEST)
+            began = time.monotonic()
+            with pytest.raises(ClientError) as caught:
+                await OPERATIONS[name](session)
+            assert caught.value.response["Error"]["Code"] == code
+            assert time.monotonic() - began < 5
+            assert proxy.faults["refuse"] > 2
+        assert await observer.get_items() == BEFORE
+
+    await asyncio.gather(*map(check, OPERATIONS))  # most of it is waiting
+    named = [await named_pages(dynamodb_client, table, name) for name in OPERATIONS]
+    assert set(await pages_of(dynamodb_client, table)) == set().union(*named)
 
 
 @pytest.mark.usefixtures("patient")
@@ -181,16 +183,19 @@ async def test_connections_cut_before_the_request(
         assert proxy.faults["cut before"] > 30
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-async def test_an_endpoint_that_is_not_there(name: str) -> None:
+async def test_an_endpoint_that_is_not_there() -> None:
     """Every operation is botocore's error after about a second; ``ping`` says False."""
     async with create_client(f"http://{HOST}:{free_port()}", **ONCE) as client:
-        session = DynamoDBSession("s", client, "table", page_bytes=SMALLEST)
-        began = time.monotonic()
-        with pytest.raises(EndpointConnectionError):
-            await OPERATIONS[name](session)
-        assert 0.5 < time.monotonic() - began < 5
-        assert await session.ping() is False
+
+        async def check(operation: Operation) -> None:
+            session = DynamoDBSession("s", client, "table", page_bytes=SMALLEST)
+            began = time.monotonic()
+            with pytest.raises(EndpointConnectionError):
+                await operation(session)
+            assert 0.5 < time.monotonic() - began < 5
+            assert await session.ping() is False
+
+        await asyncio.gather(*map(check, OPERATIONS.values()))  # most of it is waiting
 
 
 async def test_a_connection_that_is_always_cut(

@@ -164,7 +164,7 @@ async def test_a_server_that_hangs_does_not_hold_a_cancelled_task(
 ) -> None:
     """Wherever it is cancelled, it ends; once the server goes on, all is well."""
     assert 1 < _settle.SETTLE_SECONDS <= 5
-    monkeypatch.setattr(_settle, "SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(_settle, "SETTLE_SECONDS", 0.15)
     monkeypatch.setattr(_settle, "GIVE_UP_SECONDS", 0.1)
     operation, done = OPERATIONS[name]
     async with AsyncExitStack() as stack:
