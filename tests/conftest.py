@@ -6,6 +6,7 @@ xdist worker has its own). With ``CI`` set, a server that is missing fails its t
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import shutil
@@ -13,6 +14,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import botocore.session
 import pytest
 import pytest_asyncio
 from agents import set_tracing_disabled
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 # No test talks to a model provider, or to the place where traces are collected.
 os.environ.pop("OPENAI_API_KEY", None)
 set_tracing_disabled(True)
+
+# Every store and every client would read the description of DynamoDB anew, for a tenth of a second.
+setattr(  # noqa: B010 - to a type checker, another function is another type
+    botocore.session, "create_loader", functools.cache(botocore.session.create_loader)
+)
 
 REDIS_TESTS = Path(__file__).parent / "redis"
 EXTERNAL_URL = os.environ.get("REDIS_TEST_URL", "")

@@ -182,8 +182,8 @@ def page_names(
 async def run_page(page: Path, names: dict[str, Any], server: RedisServer) -> None:
     """Run a page's blocks one after the other, as a reader would."""
     if command := migration(page):
-        process = await asyncio.create_subprocess_exec(sys.executable, *command)
-        assert await process.wait() == 0
+        made = await asyncio.to_thread(run_python, *command)
+        assert made.returncode == 0, made.stderr
     for block in blocks(page):
         code = block.code.replace(ADDRESS, server.url)
         await Block(block.page, block.line, code).run(names)

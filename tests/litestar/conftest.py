@@ -118,16 +118,16 @@ def database(engine: AsyncEngine) -> str:  # noqa: F811 - the fixture from above
     return engine.url.render_as_string(hide_password=False)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def directory() -> Iterator[Path]:
     """Where the example keeps its file."""
     with tempfile.TemporaryDirectory() as found:
         yield Path(found)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(directory: Path) -> Iterator[str]:
-    """The example on a SQLite file of its own."""
+    """The example on a SQLite file of its own; tests share it and keep to users of their own."""
     with running(directory, JWT_SECRET=SECRET) as address:
         yield address
 
@@ -135,7 +135,7 @@ def site(directory: Path) -> Iterator[str]:
 # -- The example's chat page, in a browser ---------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def only_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """One for all tests here: it takes longer to start than most of them."""
     with chromium(tmp_path_factory.mktemp("browser") / "profile") as browser:

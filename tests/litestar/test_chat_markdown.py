@@ -7,8 +7,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.litestar.chat_page import ChatPage
+from tests.litestar.example import BOB, logged_in
+
 if TYPE_CHECKING:
-    from tests.litestar.chat_page import ChatPage
+    from collections.abc import Iterator
+
+    from selenium.webdriver import Chrome
+
+
+@pytest.fixture(scope="module")
+def page(site: str, only_browser: Chrome) -> Iterator[ChatPage]:
+    """The page, for all tests here: what they make is on no page."""
+    page = ChatPage(only_browser)
+    with logged_in(site, BOB) as bob:
+        page.open_for(bob)
+        yield page
+
 
 HOSTILE = [
     "<script>document.title='owned'</script>",
