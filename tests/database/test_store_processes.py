@@ -43,4 +43,4 @@ async def test_eight_processes(url: str, engine: AsyncEngine, steps: int) -> Non
             return
         async with PostgresProxy(url, commits("lose answer", every=10)) as proxy:
             await check(workers, proxy.url, uuid4(), DatabaseStore(maker), agree, steps=steps)
-        assert proxy.faults > steps
+        assert proxy.faults > steps / 2  # of the ledger's lines alone

@@ -59,6 +59,8 @@ class Fault:
     body: bytes = b""
     done: bool = False
     """Of a refusal: whether the request is executed all the same."""
+    loses: Callable[[bool], bool] | None = None
+    """Of a lost answer: whether it is lost, given whether it says that the request succeeded."""
 
 
 LOSE_ANSWER = Fault("lose answer")
@@ -160,6 +162,17 @@ def one_in(
     return plan
 
 
+def lose_one_in(chances: int, seed: int) -> Plan:
+    """Lose one in so many answers to writes, at random.
+
+    Successes and errors have each their own draws. So of the first successes as many are lost
+    for the same seed, whatever order several writers take.
+    """
+    draws = {succeeded: random.Random(2 * seed + succeeded) for succeeded in (False, True)}
+    fault = replace(LOSE_ANSWER, loses=lambda succeeded: draws[succeeded].randrange(chances) == 0)
+    return lambda name, _number: fault if name in WRITES else None
+
+
 @asynccontextmanager
 async def behind(
     url: str, plan: Plan = no_faults, *, reset: bool = False, **config: Any
@@ -257,7 +270,7 @@ class FaultyHTTPProxy(Proxy):
         self.requests[operation] += 1
         fault = self.plan(operation, self.requests[operation]) or Fault("none")
         if fault.kind != "none":
-            self.faults[fault.kind] += 1
+            self.faults[fault.kind] += fault.loses is None  # else when it is known
         if fault.kind in {"cut before", "strand"}:
             self._cut_off(client)
             if fault.event is not None:
@@ -273,13 +286,23 @@ class FaultyHTTPProxy(Proxy):
         answer = await self._ask(request)
         if fault.event is not None and fault.kind == "lose late":
             await self._hold(fault.event)
-        if fault.kind in {"lose answer", "lose late"}:
-            self.lost_successes += answer.status == HTTPStatus.OK
+        if self._is_lost(answer, fault):
             self._cut_off(client)
             return False
         if fault.event is not None and fault.kind == "delay answer":
             await self._hold(fault.event)
         return await _pass_on(answer, client)
+
+    def _is_lost(self, answer: Message, fault: Fault) -> bool:
+        if fault.kind not in {"lose answer", "lose late"}:
+            return False
+        succeeded = answer.status == HTTPStatus.OK
+        if fault.loses is not None:
+            if not fault.loses(succeeded):
+                return False
+            self.faults[fault.kind] += 1
+        self.lost_successes += succeeded
+        return True
 
     async def _hold(self, event: asyncio.Event) -> None:
         await self._count_waiting(1)

@@ -9,7 +9,7 @@ import pytest
 
 from openai_agents_session import DynamoDBSession, _pauses
 from tests.dynamodb import emulators
-from tests.dynamodb.proxy import LOSE_ANSWER, behind, lose_answer_at, on, one_in
+from tests.dynamodb.proxy import LOSE_ANSWER, behind, lose_answer_at, lose_one_in, on
 from tests.dynamodb.writer import (
     SMALLEST,
     add,
@@ -83,7 +83,7 @@ async def test_a_thousand_batches_and_500_pops_with_every_tenth_answer_lost(
     shared_batches, shared_pops = batches // 20, pops // 20
     assert lane_count * BATCHES + SHARING * shared_batches == batches
     assert lane_count * POPS + SHARING * shared_pops == pops
-    async with behind(emulator.url, one_in(10, seed=1), **config) as (proxy, client):
+    async with behind(emulator.url, lose_one_in(10, seed=1), **config) as (proxy, client):
 
         def session(name: str) -> DynamoDBSession:
             return DynamoDBSession(name, client, store.table, page_bytes=page_bytes)
@@ -110,7 +110,7 @@ async def test_a_thousand_batches_and_500_pops_with_every_tenth_answer_lost(
         assert [await lane.get_items() for lane in lanes] == [written[:-POPS]] * lane_count
         assert_popped_once(together, shares, await shared.get_items())
 
-        # Far below a tenth, since chance may be so unkind to the smaller numbers.
+        # What these seeds lose at least of so many successes.
         assert lost_while_writing >= batches * 0.02
         assert proxy.lost_successes - lost_while_writing >= pops * 0.02
         if page_bytes == SMALLEST:
@@ -121,7 +121,7 @@ async def test_the_same_faults_do_harm_where_nothing_is_done_about_them(
     emulator: Emulator, table: str
 ) -> None:
     """A plain append to a list is sent again by botocore, and stored twice."""
-    async with behind(emulator.url, one_in(10, seed=1)) as (proxy, client):
+    async with behind(emulator.url, lose_one_in(10, seed=1)) as (proxy, client):
         for _ in range(100):
             await client.update_item(
                 TableName=table,
@@ -142,7 +142,10 @@ async def test_replacements_and_clears_with_every_third_answer_lost(
     emulator: Emulator, table: str, config: dict[str, Any], reset: bool
 ) -> None:
     """Rewriting a session again and again, pages and all, shows each state in its turn."""
-    async with behind(emulator.url, one_in(3, seed=2), reset=reset, **config) as (proxy, client):
+    async with behind(emulator.url, lose_one_in(3, seed=2), reset=reset, **config) as (
+        proxy,
+        client,
+    ):
 
         async def rewrite(session: DynamoDBSession) -> None:
             for number in range(4):
@@ -157,7 +160,7 @@ async def test_replacements_and_clears_with_every_third_answer_lost(
         await asyncio.gather(
             *(rewrite(DynamoDBSession(n, client, table, page_bytes=SMALLEST)) for n in names)
         )
-        assert proxy.lost_successes >= 5  # the other lost answers were errors; lanes take turns
+        assert proxy.lost_successes >= 15
 
 
 @pytest.mark.parametrize("config", [{}, ONCE], ids=["defaults", "no retries"])

@@ -11,7 +11,7 @@ import pytest
 
 from openai_agents_session import DynamoDBSession, DynamoDBStore
 from tests.dynamodb import emulators
-from tests.dynamodb.proxy import FaultyHTTPProxy, one_in
+from tests.dynamodb.proxy import FaultyHTTPProxy, lose_one_in
 from tests.dynamodb.store import assert_agrees, temporary_table
 from tests.dynamodb.writer import (
     SMALLEST,
@@ -59,9 +59,10 @@ async def in_each(children: list[Child], do: str, **order: Any) -> list[Any]:
     order |= {"do": do, "padding": PADDING, "together": True}
     for number, child in enumerate(children):
         child.order(**order, writer=number)
-    assert await answers() == [True] * len(children)
-    for child in children:
-        child.order()
+    for _ in range(1 if do == "churn" else 2):  # the others meet once more in the middle
+        assert await answers() == [True] * len(children)
+        for child in children:
+            child.order()
     return await answers()
 
 
@@ -95,11 +96,11 @@ async def test_eight_processes_change_a_users_conversations(
     """With every tenth answer lost, items and index agree, and each thing is done once."""
     async with (
         temporary_table(dynamodb_client, users=True) as store,
-        FaultyHTTPProxy(emulator.url, one_in(10, seed=turns)) as proxy,
+        FaultyHTTPProxy(emulator.url, lose_one_in(10, seed=turns)) as proxy,
     ):
         at = {"url": proxy.url, "table": store.table, "page_bytes": SMALLEST}
         did = await in_each(children, "churn", turns=turns, **at)
-        assert proxy.lost_successes > turns / 4
+        assert proxy.lost_successes > turns / 4  # of the appends alone, in any order
 
         opened = DynamoDBStore(dynamodb_client, store.table)
         await assert_churned(opened, did)
@@ -123,7 +124,7 @@ async def test_eight_processes_pop(
     shares = await in_each(children, "pop", **at)
 
     assert sorted(names_of(chain.from_iterable(shares))) == sorted(names_of(items))
-    assert sum(map(bool, shares)) > 1  # more than one had a share
+    assert all(shares)  # each had a share
     rank = {name: number for number, name in enumerate(names_of(items))}
     for share in shares:
         ranks = [rank[name] for name in names_of(share)]

@@ -22,6 +22,7 @@ from tests.dynamodb.proxy import (
     each_of,
     from_the,
     lose_answer_at,
+    lose_one_in,
     on,
     one_in,
     only_the,
@@ -220,12 +221,31 @@ def test_plans_by_the_number_of_the_request() -> None:
 
 async def test_one_answer_in_ten_is_lost(at: Any) -> None:
     """Of 200 counts, each whose answer is lost counts twice, or more; all arrive."""
-    async with at(one_in(10, seed=1)) as (proxy, counter):
+    async with at(lose_one_in(10, seed=1)) as (proxy, counter):
         await asyncio.gather(*(counter.add() for _ in range(200)))
 
         assert 10 <= proxy.lost_successes <= 40
         assert await counter.value() == 200 + proxy.lost_successes
         assert proxy.requests == {"UpdateItem": 200 + proxy.lost_successes}
+
+
+def test_as_many_successes_are_lost_whatever_comes_between_them() -> None:
+    """Errors have draws of their own."""
+
+    def lost(errors: int) -> list[bool]:
+        fault = lose_one_in(3, seed=1)("UpdateItem", 1)
+        assert fault is not None
+        assert fault.loses is not None
+        drawn = []
+        for _ in range(100):
+            for _ in range(errors):
+                fault.loses(False)
+            drawn.append(fault.loses(True))
+        return drawn
+
+    assert lost(0) == lost(1) == lost(2)
+    assert sum(lost(0)) == 27
+    assert lose_one_in(3, seed=1)("GetItem", 1) is None
 
 
 def test_the_same_seed_loses_the_same() -> None:

@@ -20,8 +20,8 @@ from tests.dynamodb.proxy import (
     Fault,
     behind,
     lose_answer_at,
+    lose_one_in,
     on,
-    one_in,
     strand_until,
 )
 from tests.dynamodb.store import (
@@ -142,7 +142,7 @@ async def test_answers_to_an_erase_are_lost(emulator: Emulator, store: Store) ->
     ada = opened(store.client, store.table)
     for at in range(5):
         await ada.session(f"{at}").add_items(LONG)
-    async with behind(emulator.url, one_in(3, seed=1)) as (proxy, client):
+    async with behind(emulator.url, lose_one_in(3, seed=1)) as (proxy, client):
         receipt = await opened(client, store.table).erase()
         assert proxy.lost_successes >= 1
     assert (receipt.conversations, receipt.items) == (5, 45)
@@ -402,10 +402,10 @@ async def test_many_writers_with_every_third_answer_lost(
 ) -> None:
     """Whatever they do to the same conversations, each item is there once, and all agrees."""
     monkeypatch.setattr(_pauses, "RETRY_SECONDS", 30.0)
-    async with behind(emulator.url, one_in(3, seed=1)) as (proxy, client):
+    async with behind(emulator.url, lose_one_in(3, seed=1)) as (proxy, client):
         lossy = DynamoDBStore(client, store.table, page_bytes=SMALLEST)
         did = await asyncio.gather(*(churn(lossy, writer, 20) for writer in range(4)))
-        assert proxy.lost_successes > 10
+        assert proxy.lost_successes >= 8  # of the appends alone, in any order
 
     await assert_churned(DynamoDBStore(store.client, store.table), did)
     await agree(store, unused=True)

@@ -8,7 +8,7 @@ import pytest
 
 from openai_agents_session.dynamodb import DynamoDBStore
 from tests.dynamodb import emulators
-from tests.dynamodb.proxy import FaultyHTTPProxy, one_in
+from tests.dynamodb.proxy import FaultyHTTPProxy, lose_one_in
 from tests.dynamodb.store import assert_agrees, temporary_table
 from tests.processes import eight_processes
 from tests.shares import share_of
@@ -32,7 +32,7 @@ async def test_eight_processes_while_answers_are_lost(
             assert_agrees(await table.everything(), await table.indexed())
 
         store = DynamoDBStore(dynamodb_client, table.table)
-        proxy = FaultyHTTPProxy(emulator.url, one_in(10, seed=1))
+        proxy = FaultyHTTPProxy(emulator.url, lose_one_in(10, seed=1))
         with eight_processes(*PRELOAD) as workers:
             async with proxy:
                 await check_store(
@@ -48,4 +48,4 @@ async def test_eight_processes_while_answers_are_lost(
                     aws_secret_access_key="test",
                     page_bytes=4096,
                 )
-        assert proxy.faults.total() > steps
+        assert proxy.lost_successes > steps / 2  # of the ledger's lines alone, in any order

@@ -91,9 +91,11 @@ async def named_pages(client: Any, table: str, session_id: str) -> set[str]:
     return named
 
 
-async def add(session: DynamoDBSession, writer: int, batches: int, padding: int = 0) -> None:
+async def add(
+    session: DynamoDBSession, writer: int, batches: int, padding: int = 0, *, first: int = 0
+) -> None:
     """Append numbered batches, one after the other."""
-    for number in range(batches):
+    for number in range(first, batches):
         await session.add_items(batch_of(writer, number, padding=padding))
 
 
@@ -227,11 +229,20 @@ async def _obey(order: dict[str, Any], pipe: Connection) -> Any:
             order.get("ttl"),
             page_bytes=order["page_bytes"],
         )
-        if order.get("together"):  # with other children, and a client takes long to make
-            pipe.send(await session.ping())
-            pipe.recv()
-        if order["do"] == "add":
-            return await add(session, order["writer"], order["batches"], order["padding"])
         if order["do"] == "replace":
             return await session.replace_items(order["items"])
-        return await pop_all(session)
+
+        async def meet() -> None:
+            if order.get("together"):  # with other children, and a client takes long to make
+                pipe.send(await session.ping())
+                pipe.recv()
+
+        await meet()
+        if order["do"] == "add":
+            half, batches = order["batches"] // 2, order["batches"]
+            await add(session, order["writer"], half, order["padding"])
+            await meet()  # so that they take turns, however fast one of them is
+            return await add(session, order["writer"], batches, order["padding"], first=half)
+        popped = [await session.pop_item()]
+        await meet()  # so that nobody finds nothing, however fast another is
+        return popped + await pop_all(session)
