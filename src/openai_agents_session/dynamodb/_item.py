@@ -12,6 +12,7 @@ from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from openai_agents_session._conversation import LostError
 from openai_agents_session._pauses import Pauses
 from openai_agents_session.dynamodb._driver import ConditionFailedError
 from openai_agents_session.dynamodb._owner import id_of
@@ -62,11 +63,17 @@ class SupersededError(Exception):
 
 
 class Fence(Protocol):
-    """Who alone may write to an item: the holder of its lease."""
+    """Who alone may write to an item: the holder of its lease.
 
-    @property
-    def fence(self) -> str:
-        """What the item says in ``lease`` while the lease is held."""
+    Attributes:
+        fence: what the item says in ``lease`` while the lease is held.
+        unsettled: how many updates may still be done, as nobody knows what came of them.
+        is_over: whether the lease was given back.
+    """
+
+    fence: str
+    unsettled: int
+    is_over: bool
 
     async def restore(self, found: str) -> None:
         """Put the fence into the item again, where another one is found, or none.
@@ -188,21 +195,31 @@ class Item:
             SupersededError: it was not done, and will not be.
             LostError: the lease is not held, so it was not done, and will not be.
         """
-        if self._fence:
-            request = fenced(request, self._fence.fence)
         seconds = {":now": 0} if ttl is None else {":now": 0, ":ttl": ttl}
+        if self._fence:
+            if self._fence.is_over:
+                await self.pages.discard(stored)
+                raise LostError
+            request = fenced(request, self._fence.fence)
+            self._fence.unsettled += 1
         try:
-            return await self._table.call("update_item", seconds=seconds, Key=self._key, **request)
+            answer = await self._table.call(
+                "update_item", seconds=seconds, Key=self._key, **request
+            )
         except ConditionFailedError as refusal:
             state = await self._refused(refusal)
-            if token in state.writes:
-                return None
-            if refusal.resent and await self._was_done(state, token):
+            done = token in state.writes or (refusal.resent and await self._was_done(state, token))
+            if self._fence and (done or not refusal.resent):
+                self._fence.unsettled -= 1
+            if done:
                 return None
             await self.pages.discard(stored)
             state = await self._still_fenced(state)
             pending = refusal.resent and (known is None or state.version == known.version)
             raise SupersededError(state, pending=pending) from refusal.error
+        if self._fence:
+            self._fence.unsettled -= 1
+        return answer
 
     async def _still_fenced(self, state: ItemState) -> ItemState:
         """Return the item, with the fence that its writes ask for.

@@ -18,8 +18,9 @@ are never compared. Who begins to wait goes on from what others have ``watched``
 
 The fence is in the session's item, as the attribute ``lease``: ``{number}:{holder}``. A fenced
 write asks for it in its condition. Each fence has a greater number than the ones before, and never
-takes the place of one with a greater number. What a release leaves, ``{number}:~``, is after all
-fences of that number. So a request that is late puts no fence back.
+takes the place of one with a greater number. It stays when the lease is given back, so that a
+request that is late puts none back. If an update may still be on its way then, ``{number}:~`` takes
+its place, which is greater than all fences of that number: that update will be refused.
 """
 
 from __future__ import annotations
@@ -252,6 +253,8 @@ class DynamoDBClaim:
 
     Attributes:
         fence: what the session's item says in ``lease`` while this holds it; "" before.
+        unsettled: how many updates that ask for it may still be done.
+        is_over: whether this has released.
         begun: what is known of the session's item if this had to make it.
     """
 
@@ -266,6 +269,8 @@ class DynamoDBClaim:
         seconds: int,
     ) -> None:
         self.fence = ""
+        self.unsettled = 0
+        self.is_over = False
         self.begun: ItemState | None = None
         self._lease, self._item, self._owner, self._fenced = lease, item, owner, fenced
         self._holder, self._seconds = holder, seconds
@@ -274,7 +279,6 @@ class DynamoDBClaim:
         self._entry: Waiter | None = None  # the place that this has asked for last
         self._asked = 0.0  # when it has, or has asked for the lease
         self._is_unknown = False  # whether that may be done later
-        self._is_over = False
 
     def fenced(self) -> Any:
         """Return the conversation whose writes ask for the fence."""
@@ -282,7 +286,7 @@ class DynamoDBClaim:
 
     async def acquire(self, comes_back_in: float) -> int:
         """Take the lease, or a place in the queue."""
-        if self._is_over:
+        if self.is_over:
             return 1
         pauses = Pauses(0.01, 0.25)
         state = await self._lease.read()
@@ -303,7 +307,7 @@ class DynamoDBClaim:
 
     async def release(self) -> None:
         """Give the lease back, or leave the queue."""
-        self._is_over = True
+        self.is_over = True
         if not self._asked:
             return
         if self._is_unknown:
@@ -316,7 +320,8 @@ class DynamoDBClaim:
         while state is not None and any(each.holder == self._holder for each in state.queue):
             now = await self._lease.change(state, self._without(state))
             state = await self._lease.read() if now and await pauses.wait() else now
-        if self._sent:
+        # Where all that this has written is settled, the fence may stay: it lets nothing in.
+        if self.unsettled or self._fence_of(self._sent) != self.fence:
             await self._item.put_released(f"{self._sent:016d}:~", self._owner)
 
     async def restore(self, found: str) -> None:
@@ -328,7 +333,7 @@ class DynamoDBClaim:
             LostError: the lease is not held.
         """
         is_another = found > self.fence and not found.endswith(f":{self._holder}")
-        if self._is_over or is_another or not await self._put_fence():
+        if self.is_over or is_another or not await self._put_fence():
             raise LostError
 
     # ------------------------------------------------------------- what is asked for
@@ -425,7 +430,7 @@ class DynamoDBClaim:
             began: when the last renewal was sent. Until the lease's life after that, nobody takes
                 over, so there can be no later fence.
         """
-        fence = f"{self._number:016d}:{self._holder}"
+        fence = self._fence_of(self._number)
         self._sent = self._number
         now, begun = await self._item.put_fence(fence, self._owner)
         if now != fence:
@@ -435,6 +440,9 @@ class DynamoDBClaim:
             return False
         self.fence, self.begun = fence, begun
         return True
+
+    def _fence_of(self, number: int) -> str:
+        return f"{number:016d}:{self._holder}" if number else ""
 
 
 def _age(state: LeaseState) -> float:
