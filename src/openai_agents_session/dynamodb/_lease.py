@@ -8,7 +8,8 @@
     beat                N     one more with every renewal, and when the holder changes
     number              N     the last fence's; see below
     watched             N     for how many seconds the beat is known to have been what it is
-    queue               L     of S: ``{holder}:{beat}:{seconds}``, those who wait, in their order
+    queue               L     of S: ``{holder}:{beat}:{seconds}``, those who wait, in their order;
+                              0 seconds for one that waits no longer
     ttl                 N     epoch seconds: when nobody needs this any more
     user, updated_at    S     of a user's, as in a page
 
@@ -46,13 +47,16 @@ from openai_agents_session.dynamodb._state import (
 from openai_agents_session.dynamodb._updates import conditional, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from openai_agents_session.dynamodb._driver import Table
     from openai_agents_session.dynamodb._item import Item
     from openai_agents_session.dynamodb._owner import Owner
 
 DAY = 24 * 3600
+
+MAX_LEFT = 8
+"""How many that have left there may be in the queue before who comes removes them."""
 
 MAX_SIGHTINGS = 4096
 """How many beats a process remembers to have seen."""
@@ -65,7 +69,7 @@ class Waiter:
     Attributes:
         holder: who waits.
         beat: one more each time that it says that it still does.
-        seconds: how long the place is kept after that.
+        seconds: how long the place is kept after that; 0 for one that has left.
     """
 
     holder: str
@@ -167,14 +171,12 @@ class LeaseItem:
             "version": number(getrandbits(48) if state.version is None else state.version + 1),
             "beat": number(after.beat),
             "number": number(after.number),
-            "ttl": number(
-                _lasting(after.seconds) if after.holder or after.queue else _remembered()
-            ),
+            "ttl": number(_lasting(after.seconds)),
         }
         if after.holder:
             values |= {"holder": {"S": after.holder}, "seconds": number(after.seconds)}
         if after.holder and after.watched > 0:
-            values["watched"] = number(int(after.watched * 1000) / 1000)  # never more
+            values["watched"] = _watched(after.watched)
         if after.queue:
             values["queue"] = {"L": [{"S": str(each)} for each in after.queue]}
         gone = [name for name in ("holder", "seconds", "watched", "queue") if name not in values]
@@ -186,6 +188,36 @@ class LeaseItem:
             condition = "#version = :read"
             given[":read"] = number(state.version)
         return await self._update(update, condition, given)
+
+    async def enqueue(self, waiter: Waiter) -> LeaseState | None:
+        """Let one wait behind all others; return what the item says if it takes nobody.
+
+        Many that come at once are not in each other's way. A copy that arrives late, when it waits
+        no longer, is a place that nobody holds, and passes like any other.
+        """
+        values = {":none": {"L": []}, ":waiters": {"L": [{"S": str(waiter)}]}, ":one": number(1)}
+        values[":waiter"] = {"S": str(waiter)}
+        update = (
+            "SET #queue = list_append(if_not_exists(#queue, :none), :waiters), "
+            "#version = #version + :one"
+        )
+        condition = "attribute_exists(#beat) AND NOT contains(#queue, :waiter)"
+        return await self._update(update, condition, values)
+
+    async def say(self, state: LeaseState, waiter: Waiter, age: float) -> LeaseState | None:
+        """Let one who waits say something else, and how old the beat is.
+
+        Returns:
+            What the item says if somebody has changed its place, or the beat.
+        """
+        at = next(at for at, each in enumerate(state.queue) if each.holder == waiter.holder)
+        values = {":one": number(1), ":beat": number(state.beat), ":waiter": {"S": str(waiter)}}
+        values[":before"] = {"S": str(state.queue[at])}
+        update = f"SET #queue[{at}] = :waiter, #version = #version + :one"
+        if state.holder:
+            update += ", #watched = :watched"
+            values[":watched"] = _watched(age)
+        return await self._update(update, f"#queue[{at}] = :before AND #beat = :beat", values)
 
     async def renew(self, holder: str, seconds: int, raised: int | None = None) -> bool:
         """Let the lease's time begin anew; return whether its holder still has it.
@@ -212,7 +244,7 @@ class LeaseItem:
         return await self._update(update, "#holder = :holder", values)
 
     async def supersede(self) -> None:
-        """Let no change be made any more that has been sent before."""
+        """Let the lease not be taken any more by a request that has been sent before."""
         names = {**self._same, "beat": number(0), "number": number(0), "ttl": number(_remembered())}
         update = "SET #version = if_not_exists(#version, :start) + :one, " + ", ".join(
             f"#{name} = if_not_exists(#{name}, :{name})" for name in names
@@ -276,9 +308,9 @@ class DynamoDBClaim:
         self._holder, self._seconds = holder, seconds
         self._number = 0  # of the fence
         self._sent = 0  # the one that was sent last
-        self._entry: Waiter | None = None  # the place that this has asked for last
+        self._entry: Waiter | None = None  # what this has said last in the queue
         self._asked = 0.0  # when it has, or has asked for the lease
-        self._is_unknown = False  # whether that may be done later
+        self._is_unknown = False  # whether it may still get what it has asked for
 
     def fenced(self) -> Any:
         """Return the conversation whose writes ask for the fence."""
@@ -291,8 +323,8 @@ class DynamoDBClaim:
         pauses = Pauses(0.01, 0.25)
         state = await self._lease.read()
         while True:
-            place, after = self._wanted(state, comes_back_in)
-            now = await self._change(state, after) if after else None
+            place, request = self._wanted(state, comes_back_in)
+            now = await request if request else None
             if now is not None:  # another was faster, or this was, and its answer was lost
                 # What the refusal says is good for an attempt at once; after a pause it is old.
                 state = await self._lease.read() if await pauses.wait() else now
@@ -317,8 +349,8 @@ class DynamoDBClaim:
         else:
             state = await self._lease.read()
         pauses = Pauses(0.01, 0.25)
-        while state is not None and any(each.holder == self._holder for each in state.queue):
-            now = await self._lease.change(state, self._without(state))
+        while state is not None and (mine := self._place_in(state.queue)):
+            now = await self._say(state, replace(mine, beat=mine.beat + 1, seconds=0))
             state = await self._lease.read() if now and await pauses.wait() else now
         # Where all that this has written is settled, the fence may stay: it lets nothing in.
         if self.unsettled or self._fence_of(self._sent) != self.fence:
@@ -338,16 +370,20 @@ class DynamoDBClaim:
 
     # ------------------------------------------------------------- what is asked for
 
-    def _wanted(self, state: LeaseState, comes_back_in: float) -> tuple[int, LeaseState | None]:
-        """Return the place that is had in a state, and the state that is to come of it, if any."""
+    def _wanted(
+        self, state: LeaseState, comes_back_in: float
+    ) -> tuple[int, Awaitable[LeaseState | None] | None]:
+        """Return the place that is had in a state, and the request for it, if there is to be one.
+
+        The request returns None if it was done, else what the lease's item says now.
+        """
         age = _age(state)
         if state.holder == self._holder:
             self._number = state.number
             return 0, None
         queue = [each for each in state.queue if self._waits(each)]
-        mine = next((each for each in queue if each.holder == self._holder), None)
+        mine = self._place_in(queue)
         place = queue.index(mine) + 1 if mine else len(queue) + 1
-        others = [each for each in queue if each is not mine]
         is_free = not state.holder or age > state.seconds
         if is_free and place == 1:
             after = replace(
@@ -359,19 +395,28 @@ class DynamoDBClaim:
                 # before. If not, the session's item says so.
                 number=state.number + 1 if state.number else time_ns() // 10**6,
                 watched=0.0,
-                queue=tuple(others),
+                queue=tuple(each for each in queue if each is not mine),
             )
-            return 0, after
-        if comes_back_in and self._has_to_say(mine, comes_back_in):
-            self._entry = Waiter(self._holder, mine.beat + 1 if mine else 0, 2 * comes_back_in)
-            others.insert(place - 1, self._entry)
-        elif comes_back_in or not mine:
+            return 0, self._change(state, after)
+        if not (self._has_to_say(mine, comes_back_in) if comes_back_in else mine):
             return place, None
-        return place, replace(state, watched=age, queue=tuple(others))
+        beat = self._entry.beat + 1 if self._entry else 0
+        self._entry = Waiter(self._holder, beat, 2 * comes_back_in)
+        if mine:
+            return place, self._say(state, self._entry)
+        if len(state.queue) - len(queue) < MAX_LEFT:
+            self._asked = monotonic()
+            return place, self._lease.enqueue(self._entry)
+        after = replace(state, watched=age, queue=(*queue, self._entry))
+        return place, self._change(state, after)
+
+    def _place_in(self, queue: Sequence[Waiter]) -> Waiter | None:
+        return next((each for each in queue if each.holder == self._holder and each.seconds), None)
 
     def _waits(self, waiter: Waiter) -> bool:
         """Whether a waiter still does, for all that is known."""
-        return waiter.holder == self._holder or _sightings.age(str(waiter)) <= waiter.seconds
+        age = _sightings.age(str(waiter))
+        return age < waiter.seconds or (waiter.holder == self._holder and waiter.seconds > 0)
 
     def _has_to_say(self, mine: Waiter | None, comes_back_in: float) -> bool:
         """Whether to say that this waits: its place may be lost before it comes back.
@@ -379,10 +424,14 @@ class DynamoDBClaim:
         What it says lasts for twice as long as it needs, so that most of its polls only read. And
         it says so earlier if it would hold up others for too long by now, if it died.
         """
-        if mine is None or mine != self._entry:
+        if mine is None or self._entry is None or mine.beat != self._entry.beat:
             return True
         left = self._asked + mine.seconds - monotonic()
         return left < comes_back_in or mine.seconds > 4 * comes_back_in
+
+    async def _say(self, state: LeaseState, waiter: Waiter) -> LeaseState | None:
+        self._asked = monotonic()
+        return await self._lease.say(state, waiter, _age(state))
 
     async def _change(self, state: LeaseState, after: LeaseState) -> LeaseState | None:
         self._asked = monotonic()
@@ -392,11 +441,6 @@ class DynamoDBClaim:
         if now is None and after.holder == self._holder:
             self._number = after.number
         return now
-
-    def _without(self, state: LeaseState) -> LeaseState:
-        """Return a state in whose queue this doesn't wait."""
-        queue = tuple(each for each in state.queue if each.holder != self._holder)
-        return replace(state, watched=_age(state), queue=queue)
 
     # ------------------------------------------------------------- the fence
 
@@ -450,6 +494,10 @@ def _age(state: LeaseState) -> float:
     if not state.holder:
         return 0.0
     return _sightings.age(f"{state.holder}:{state.beat}", state.watched)
+
+
+def _watched(age: float) -> Attribute:
+    return number(int(age * 1000) / 1000)  # never more than it is
 
 
 def _lasting(seconds: int) -> int:
