@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from openai_agents_session.dynamodb._state import Attribute, Token
 
 
+_ABSENT_OR = "attribute_not_exists(#session_id) OR "
+
+
 def append_update(
     records: list[Attribute],
     token: Token,
@@ -70,8 +73,7 @@ def append_update(
             "AND (attribute_not_exists(#pages) OR #pages_until >= :ttl)"
         )
     condition = (
-        ("attribute_not_exists(#session_id) OR " if begins else "")
-        + f"{owner.condition} AND NOT contains(#writes, :token) "
+        (_ABSENT_OR if begins else "") + f"{owner.condition} AND NOT contains(#writes, :token) "
         "AND #writes_since < :stamp AND size(#writes) <= :most "
         "AND (attribute_not_exists(#pages) AND #bytes <= :first "
         "OR attribute_exists(#pages) AND size(#pages) <= :named AND #bytes <= :room) "
@@ -359,27 +361,20 @@ def fence_update(fence: str, owner: Owner) -> dict[str, Any]:
 
 def begun_with(request: dict[str, Any], fence: str) -> dict[str, Any]:
     """Return a request of ``clear_update`` that makes an item, and puts a fence into it."""
-    return _with_fence(request, fence) | {
-        "UpdateExpression": request["UpdateExpression"].replace("SET ", "SET #lease = :lease, ", 1)
-    }
+    update = request["UpdateExpression"].replace("SET ", "SET #lease = :lease, ", 1)
+    return _with_fence(request, fence, request["ConditionExpression"], update)
 
 
 def fenced(request: dict[str, Any], fence: str) -> dict[str, Any]:
     """Return an update that is done only while an item has a fence."""
-    return _with_fence(request, fence) | {
-        "ConditionExpression": f"#lease = :lease AND ({request['ConditionExpression']})"
-    }
+    condition = request["ConditionExpression"].removeprefix(_ABSENT_OR)  # it is there then
+    condition += " AND #lease = :lease"
+    return _with_fence(request, fence, condition, request["UpdateExpression"])
 
 
-def _with_fence(request: dict[str, Any], fence: str) -> dict[str, Any]:
-    return {
-        **request,
-        "ExpressionAttributeNames": {**request["ExpressionAttributeNames"], "#lease": "lease"},
-        "ExpressionAttributeValues": {
-            **request["ExpressionAttributeValues"],
-            ":lease": {"S": fence},
-        },
-    }
+def _with_fence(request: dict[str, Any], fence: str, condition: str, update: str) -> dict[str, Any]:
+    values = {**request["ExpressionAttributeValues"], ":lease": {"S": fence}}
+    return {**request, "UpdateExpression": update, **conditional(condition, values, update)}
 
 
 def cleared(state: ItemState, request: dict[str, Any]) -> ItemState:
