@@ -70,7 +70,41 @@ class TestOneItem(DynamoDBStoreContract):
     """With pages as they are by default."""
 
 
+SHARE = (
+    "test_an_emptied_conversation_stays",
+    "test_replacing_begins_as_well",
+    "test_items_come_back_as_they_went_in",
+    "test_a_long_conversation",
+    "test_what_a_list_says",
+    "test_concurrent_changes_of_different_things",
+    "test_delete_removes_everything",
+    "test_a_cancelled_change_is_whole_or_nothing",
+    "test_a_whole_conversation",
+    "test_the_oldest_items",
+    "test_a_long_one",
+    "test_an_emptied_one_is_taken_and_can_be_copied",
+    "test_to_the_id_of_a_deleted_one",
+    "test_beside_appends",
+    "test_expired_is_gone",
+    "test_a_write_begins_another",
+    "test_without_a_time_to_live_none_is_removed",
+    "test_erase_leaves_no_byte",
+    "test_the_user_may_come_back",
+    "test_many_conversations",
+    "test_what_was_said",
+    "test_pages_go_back_to_the_beginning",
+    "test_messages_that_are_written_meanwhile",
+    "test_what_nobody_can_read_is_left_out",
+    "test_many_tasks",
+    "test_a_list_beside_writers",
+    "test_erase_takes_leases_and_waiters_with_it",
+    "test_a_session_of_an_erased_user_lost_its_lease",
+)
+"""What may still differ where a conversation has pages."""
+
+
 class TestPages(DynamoDBStoreContract):
     """With the smallest pages."""
 
     page_bytes = 4096
+    share = SHARE
