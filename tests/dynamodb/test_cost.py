@@ -191,6 +191,32 @@ async def test_the_last_items_need_two_small_pages_at_most(metered: Metered) -> 
     assert metered.meter.read <= 2 * LATER_UNITS / 4 + 2
 
 
+async def test_what_a_lease_costs(metered: Metered) -> None:
+    """To take it an append and two units, to renew it and to give it back one, a write nothing."""
+    await metered.begin(SHORT // 4)
+    append, _ = await metered.append(SHORT // 4)
+    conversation: Any = metered.session()._conversation
+    holder, waiter = (conversation.claim(name * 24, 60) for name in "ab")
+
+    async def units(call: Awaitable[Any]) -> tuple[float, float]:
+        metered.meter.reset()
+        await call
+        return metered.meter.write, metered.meter.read
+
+    write, read = await units(holder.acquire(0))
+    assert append <= write <= append + 2
+    assert read == 1
+    assert await units(holder.renew()) == (1, 0)
+    assert await units(waiter.acquire(5)) == (1, 1)
+    assert await units(waiter.acquire(5)) == (0, 1)
+    assert await units(waiter.release()) == (1, 1)
+    metered.meter.reset()
+    await holder.fenced().append([b"{}"])
+    assert metered.meter.requests == ["UpdateItem"]
+    assert metered.meter.write <= append + 1
+    assert await units(holder.release()) == (1, 0)
+
+
 @emulators.run_on([name for name in COUNTING if name != "dynalite"])  # it counts no index's writes
 async def test_what_the_index_adds(emulator: Emulator, dynamodb_client: Any) -> None:
     """A unit to what begins a conversation, two to each write, however long it is."""

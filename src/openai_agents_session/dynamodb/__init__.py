@@ -18,6 +18,7 @@ Bookkeeping beside them:
     created_at          S     when this conversation began, in UTC
     updated_at          S     when it was last written to
     cleared_at          S     in an item that has no conversation any more, or none yet: since when
+    lease               S     the fence of the lease's holder; only if there ever was a lease
 
 Past ``page_bytes`` the oldest elements of ``items`` move to a page, an item that is stored once
 and only ever gets a later ``ttl``:
@@ -47,6 +48,9 @@ The map is always there, so the write that begins a conversation is the same req
 other: it sets what is not there yet. The index ``by_user`` has ``user`` and ``updated_at`` as its
 keys, and ``about``, ``count``, ``created_at`` and ``ttl`` beside them. Items without a user are not
 in it. What a delete leaves of a user's keeps ``pages`` until the next write.
+
+A conversation's lease is an item beside it, which ``_lease`` describes. Its key is made like that
+of a page, and it has ``page_of`` as well, so it is no session.
 
 Each write is one conditional ``UpdateItem``, atomic, and done exactly once: ``_conversation``
 says how. Items of release 0.1.0 (``conversation_data``, a list in one JSON text) are read as
