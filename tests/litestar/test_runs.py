@@ -159,6 +159,38 @@ async def test_a_broken_database_tells_nothing(
     assert secret not in logged(caplog) + "".join(capfd.readouterr())
 
 
+@pytest.mark.parametrize("route", ["chat", "chat/stream"])
+async def test_a_database_without_leases_yet_says_what_to_run(
+    *,
+    client_of: Callable[..., Any],
+    database: str,
+    user_id: UUID,
+    maker: async_sessionmaker,
+    caplog: pytest.LogCaptureFixture,
+    route: str,
+) -> None:
+    """After an upgrade without the migration, chats answer 503 and the log names the command."""
+    client = await client_of(make_app(answering("never said"), database), user_id)
+    await DatabaseSession("a", user_id, maker).add_items([{"role": "user", "content": "Hi"}])
+    async with maker() as session, session.begin():
+        await session.execute(text("DROP TABLE agent_session_lease"))
+
+    answered = await client.post(f"/agents/sessions/a/{route}", json={"message": "Hi"})
+
+    sentence = "The conversation is not available right now."
+    assert answered.status_code == 503
+    assert answered.json() == {"status_code": 503, "detail": sentence}
+    [line] = [r.getMessage() for r in caplog.records if r.name == "openai_agents_session"]
+    assert line.startswith("Taking the lease on session 'a' failed: sqlalchemy.exc.")
+    assert "python -m openai_agents_session.database upgrade" in line
+    assert (await client.get("/agents/sessions/a/messages")).status_code == 200
+
+    without = make_app(answering("Yes."), database, lease_wait=None)
+    client = await client_of(without, user_id)
+    answered = await client.post("/agents/sessions/a/chat", json={"message": "Hi"})
+    assert answered.json()["response"] == "Yes."
+
+
 # -- On a real server: clients that go away --------------------------------------------------
 
 

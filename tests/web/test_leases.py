@@ -75,14 +75,6 @@ async def said(place: Place, user: str) -> list[Any]:
     return [item["content"] for item in items if item.get("role") == "user"]
 
 
-@pytest.fixture
-def place(place: Place) -> Place:
-    """A place whose store has leases."""
-    if not hasattr(conversation(place, "00000000-0000-0000-0000-000000000000"), "claim"):
-        pytest.skip("no leases yet")
-    return place
-
-
 # -- Waiting -----------------------------------------------------------------------------------
 
 

@@ -93,8 +93,7 @@ async def _leased(session: Session, wait: float | None) -> tuple[Session, AsyncE
         WebError: it could not be had in time, or the store is not available.
     """
     lease = AsyncExitStack()
-    has_lease = isinstance(session, BaseSession) and hasattr(session._conversation, "claim")
-    if wait is not None and has_lease:
+    if wait is not None and isinstance(session, BaseSession):
         with quietly(f"Taking the lease on session {session.session_id!r}"):
             session = await lease.enter_async_context(session.lease(wait))
     return session, lease
