@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
-from openai_agents_session import DatabaseSession
+from openai_agents_session import DatabaseSession, SessionBusyError
 from openai_agents_session.database import Base, _connections
 from tests.contract import numbered, user
 from tests.database.conftest import each_driver, new_user
@@ -83,6 +83,23 @@ def test_a_hundred_event_loops_one_after_the_other(shop: Shop) -> None:
 
         assert popped == numbered(number + 1, number + 2)[0]
         assert items == numbered(0, number + 1)
+
+
+@each_driver
+def test_a_lease_goes_from_one_event_loop_to_the_next(shop: Shop) -> None:
+    """It is a row, and no matter of a connection: each step may be in another event loop."""
+    session: Any = shop.session(ADA)
+    claim, other = (session._conversation.claim(name, 600) for name in ("one", "other"))
+
+    assert asyncio.run(claim.acquire(60)) == 0
+    assert asyncio.run(other.acquire(60)) == 1
+    assert asyncio.run(claim.renew())
+    asyncio.run(claim.fenced().append([b'{"role":"user","content":"Hi"}']))
+    asyncio.run(claim.release())
+    assert asyncio.run(other.acquire(60)) == 0
+    asyncio.run(other.release())
+    assert asyncio.run(session.busy()) is None
+    assert asyncio.run(session.get_items()) == [user("Hi")]
 
 
 async def test_connections_are_closed_before_their_event_loop(postgres_url: str) -> None:
@@ -206,6 +223,33 @@ async def test_a_forked_process_has_connections_of_its_own(url: str) -> None:
     await asyncio.to_thread(ended_well, await forking)
 
     assert await shop.session(BOB).get_items() == said(BOB, 10)
+    await shop.engine.dispose()
+
+
+@each_driver
+async def test_a_forked_process_holds_what_it_took_itself(url: str) -> None:
+    """The parent's lease is not the child's; the child waits for it like any other process."""
+    shop = Shop(url)
+    await shop.open()
+    theirs = shop.session(BOB)
+
+    def child() -> None:
+        async def converse() -> None:
+            with pytest.raises(SessionBusyError):
+                await shop.session(ADA).lease(0).__aenter__()
+            async with theirs.lease(0) as held:
+                await held.add_items(said(BOB, 1))
+
+        asyncio.run(converse())
+
+    async with shop.session(ADA).lease(0) as held:
+        await held.add_items(said(ADA, 1))
+        await asyncio.to_thread(in_child, child)
+        await held.add_items(said(ADA, 2)[1:])
+
+    assert await shop.session(ADA).get_items() == said(ADA, 2)
+    assert await theirs.get_items() == said(BOB, 1)
+    assert await theirs.busy() is await shop.session(ADA).busy() is None
     await shop.engine.dispose()
 
 

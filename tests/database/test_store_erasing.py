@@ -70,6 +70,9 @@ async def test_no_byte_is_left(sqlite_url: str, tmp_path: Path, journal: str, se
         await store.setup()
         views = [store.user(uuid4()) for _ in range(4)]
         await talk(views, seed=7)
+        for at in range(0, 4, 2):
+            session: Any = views[at].session(f"<user {at}> leased")
+            assert await session._conversation.claim(f"holderof{at}", 600).acquire(60) == 0
         before = [one async for one in views[1]]
         assert b"<user 0>" in raw(tmp_path)
 
@@ -78,6 +81,8 @@ async def test_no_byte_is_left(sqlite_url: str, tmp_path: Path, journal: str, se
         assert erased.conversations > 3
         left = raw(tmp_path)
         assert b"<user 0>" not in left
+        assert b"holderof0" not in left
+        assert b"holderof2" in left
         assert views[0].user_id.bytes not in left
         assert b"<user 1>" in left
         assert [one async for one in views[1]] == before
