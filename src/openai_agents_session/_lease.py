@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from anyio import fail_after
 
 from openai_agents_session._arguments import checked_number, checked_seconds
-from openai_agents_session._conversation import LostError
 from openai_agents_session._settle import settle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable
 
     from openai_agents_session._conversation import Conversation
 
@@ -104,19 +103,10 @@ class Lease:
             finally:
                 await self._release()
 
-    async def write(self, write: Callable[..., Awaitable[_T]], *args: Any, **options: Any) -> _T:
-        """Do a write of the fenced conversation.
-
-        Raises:
-            LeaseLostError: the lease is lost; nothing was written.
-        """
-        if not self.is_lost:
-            try:
-                return await settle(write(*args, **options), resends=self._resends)
-            except LostError:
-                pass
+    def lost(self) -> LeaseLostError:
+        """Return what a write raises that came too late; none is sent any more."""
         self._lost = True
-        raise LeaseLostError(
+        return LeaseLostError(
             f"the lease on the conversation {self._session_id!r} is not held any more: its block "
             f"has ended, or it was not renewed within {self._seconds} s (seconds); nothing was "
             "written"

@@ -15,7 +15,7 @@ from agents.memory import SessionABC, SessionSettings
 from agents.memory.session_settings import coerce_session_settings, resolve_session_limit
 
 from openai_agents_session._arguments import checked_session_id
-from openai_agents_session._conversation import UnreadableError
+from openai_agents_session._conversation import LostError, UnreadableError
 from openai_agents_session._lease import Lease
 from openai_agents_session._serializer import deserialize, deserialize_all, serialize
 from openai_agents_session._settle import settle
@@ -300,10 +300,18 @@ class BaseSession(SessionABC):
         return await self._conversation.read(count if count < MAX_ITEMS else None)
 
     async def _write(self, write: Callable[..., Awaitable[_T]], *args: Any, **options: Any) -> _T:
-        """Carry a write of the conversation to its outcome."""
-        if self._lease is not None:
-            return await self._lease.write(write, *args, **options)
-        return await settle(write(*args, **options), resends=self._conversation.resends)
+        """Carry a write of the conversation to its outcome.
+
+        Raises:
+            LeaseLostError: the session's lease is lost; nothing was written.
+        """
+        lease = self._lease
+        if lease is not None and lease.is_lost:
+            raise lease.lost()
+        try:
+            return await settle(write(*args, **options), resends=self._conversation.resends)
+        except LostError:
+            raise LostError if lease is None else lease.lost() from None
 
     def _check_open(self) -> None:
         """Raise RuntimeError if ``close`` was called and the session needs what it closed."""

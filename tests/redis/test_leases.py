@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from openai_agents_session import RedisSession, RedisStore
 from openai_agents_session._conversation import LostError
 from openai_agents_session.redis._keys import UserKeys
-from tests.contract.leasing import LIFE
-from tests.redis.stores import all_keys
+from tests.contract.leasing import LIFE, WRITES, write
+from tests.redis.stores import all_keys, assert_agreement
 from tests.redis.test_resharding import Slot, slot
 from tests.servers import eventually, sweep
 
@@ -151,6 +151,33 @@ async def test_a_conversation_that_was_seen_before_is_not_begun_anew_with_a_leas
         with pytest.raises(LookupError):
             await held.add_items(ITEMS)
     assert await view.get("s") is None
+
+
+async def test_a_user_s_index_follows_what_is_written_with_a_lease(
+    redis_client: Redis, key_prefix: str
+) -> None:
+    """Each write lists the conversation anew, in the same step; one that was lost does not."""
+    view = RedisStore(redis_client, key_prefix=key_prefix, ttl=1000).user("ada")
+    session = view.session("s", name="S")
+    claim, late = claim_of(session, "one"), claim_of(session, "two")
+    assert await claim.acquire(0) == 0
+    infos: list[Any] = []
+    for name in WRITES:
+        await claim.fenced().replace([b'{"role":"user","content":"Hi"}'] * 3)
+        await write(claim.fenced(), name, await claim.fenced().read(None))
+        infos.append(await view.get("s"))
+        assert infos[-1].name == "S"
+        assert infos[-1].item_count == len(await session.get_items())
+        await assert_agreement(redis_client, key_prefix)
+    times = [info.updated_at for info in infos]
+    assert times == sorted({*times})
+    await claim.release()
+    assert await late.acquire(0) == 0
+    for name in WRITES:
+        with pytest.raises(LostError):
+            await write(claim.fenced(), name, await claim.fenced().read(None))
+    assert await view.get("s") == infos[-1]
+    await assert_agreement(redis_client, key_prefix)
 
 
 # --- event loops -------------------------------------------------------------------------------
