@@ -432,9 +432,33 @@ async def test_nothing_is_left_that_was_written_behind_erase(
 
     erased = await view.erase()
 
-    assert written
+    assert written == [True]
     assert erased.items == 2
     assert await all_keys(redis_client, f"{key_prefix}*".encode()) == []
     with pytest.raises(LostError):
         await claim.fenced().append([b'{"role":"user","content":"Ha"}'])
     assert await view.get("s") is None
+
+
+async def test_erase_does_not_wait_for_those_who_take_leases(
+    redis_client: Redis, key_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes through the keys again for those who had one, and comes to an end."""
+    view: Any = RedisStore(redis_client, key_prefix=key_prefix).user("ada")
+    scanned = _catalog.keys_of_user
+    passes: list[Any] = []
+
+    async def taking(clients: Any, keys: Any) -> AsyncIterator[list[bytes]]:
+        claim = view.session("s")._conversation.claim(f"holder{len(passes)}", LIFE)
+        assert await claim.acquire(0) == 0
+        passes.append(claim)
+        async for some in scanned(clients, keys):
+            yield some
+
+    monkeypatch.setattr(_catalog, "keys_of_user", taking)
+
+    await view.erase()
+
+    assert len(passes) == 2
+    for claim in passes:
+        assert not await claim.renew()

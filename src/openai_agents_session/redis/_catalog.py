@@ -183,9 +183,9 @@ class RedisCatalog:
 
         while ids := await self._send("ZRANGE", keys.index, 0, _ERASED_AT_ONCE - 1):
             await erase_some(ids)
-        # With a lease, its holder could write behind what was scanned; without it, no more.
-        leases_found = True
-        while leases_found:
+        # While it had its lease, a holder could write behind what was scanned. Now it can't any
+        # more, and that is found the second time. Who takes a lease anew is not waited for.
+        for _ in range(2):
             leases_found = False
             async for found in keys_of_user(self._clients, keys):
                 ids = {session_id for key in found if (session_id := keys.id_of(key))}
@@ -193,6 +193,8 @@ class RedisCatalog:
                 if rest := [key for key in found if not keys.id_of(key)]:
                     await self._send("UNLINK", *rest)
                     leases_found = leases_found or any(map(keys.is_of_lease, rest))
+            if not leases_found:
+                break
         return Erased(user, conversations, items)
 
     async def records(
