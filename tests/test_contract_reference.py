@@ -26,7 +26,6 @@ class TestMemory(SessionContract):
     """The in-memory backend of ``tests/memory.py``."""
 
     session_class = MemorySession
-    leases = True
 
     @pytest_asyncio.fixture
     async def store(self) -> AsyncIterator[None]:
@@ -82,6 +81,7 @@ class TestSQLiteSession(SessionContract):
     keeps_unreadable = False  # a pop drops them, without a word
     settles = False  # asyncio.run cancels what it shields
     manages_client = False  # no ping; close is not awaitable
+    leases = False
 
     @pytest_asyncio.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[None]:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 class TestMemoryStore(StoreContract):
     """The store of ``tests/memory_store.py``."""
 
-    leases = True
-
     @pytest_asyncio.fixture
     async def backend(self) -> AsyncIterator[None]:
         """Begin with an empty dictionary."""

@@ -125,10 +125,6 @@ class Conversation(Protocol):
             Exception: it answers with an error, such as a refused login.
         """
 
-
-class Leasable(Protocol):
-    """A conversation whose lease can be taken."""
-
     def claim(self, holder: str, seconds: int) -> Claim:
         """Return what one holder asks of the conversation's lease; sends nothing.
 

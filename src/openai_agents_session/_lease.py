@@ -15,7 +15,7 @@ import logging
 import os
 import time
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from anyio import fail_after
 
@@ -73,7 +73,9 @@ class Lease:
         ValueError: ``wait`` is negative or not a number, or ``seconds`` not from 1 to a day's.
     """
 
-    def __init__(self, conversation: Any, session_id: str, wait: float, seconds: int) -> None:
+    def __init__(
+        self, conversation: Conversation, session_id: str, wait: float, seconds: int
+    ) -> None:
         self._wait = checked_seconds("wait", wait)
         self._seconds = checked_number("seconds", seconds, 1, MAX_LEASE)
         # Made anew for each lease and never used again, so a late request names nobody else.

@@ -184,7 +184,7 @@ class BaseSession(SessionABC):
             raise RuntimeError(
                 f"the session {self.session_id!r} holds the lease already; use it as it is"
             )
-        return self._leased(Lease(cast("Any", self._conversation), self.session_id, wait, seconds))
+        return self._leased(Lease(self._conversation, self.session_id, wait, seconds))
 
     async def busy(self) -> float | None:
         """Return for how many seconds somebody still holds the conversation's lease.
@@ -199,7 +199,7 @@ class BaseSession(SessionABC):
             Exception: the store's error, as its client library raises it.
         """
         self._check_open()
-        return await cast("Any", self._conversation).busy()
+        return await self._conversation.busy()
 
     async def ping(self) -> bool:
         """Return whether the store answers.

@@ -58,7 +58,7 @@ class Contract:
     keeps_unreadable: ClassVar[bool] = True  # warns of records it cannot read, keeps them
     settles: ClassVar[bool] = True  # a write that has begun is done before a cancellation
     manages_client: ClassVar[bool] = True  # ping, an awaitable close, ``async with``
-    leases: ClassVar[bool] = False  # lease and busy
+    leases: ClassVar[bool] = True  # lease and busy
     tells_time: ClassVar[bool] = True  # has a clock of its own, by which leases run out
 
     # The class that make_session builds; some tests derive from it.

@@ -30,7 +30,7 @@ class StoreBase:
     texts: ClassVar[bool] = True  # users are any texts
     counts: ClassVar[bool] = True  # knows the number of items of each in a list
     keeps_unreadable: ClassVar[bool] = True  # may hold records that nobody can read
-    leases: ClassVar[bool] = False  # its sessions have leases
+    leases: ClassVar[bool] = True  # its sessions have leases
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Take the tests of abilities that are switched off out of the collection."""

@@ -26,7 +26,6 @@ class DatabaseContract(SessionContract):
 
     session_class = DatabaseSession
     expires = False  # SQL has no expiry; the service cleans up what is inactive
-    leases = True
     maker: async_sessionmaker
     user_id: UUID
     column_type: ClassVar[Any]

@@ -59,7 +59,6 @@ class DatabaseStoreContract(StoreContract):
     plain = False  # each conversation has a user
     texts = False  # users are keys
     counts = False  # a list does not count messages
-    leases = True
     base: ClassVar[type[DeclarativeBase]] = Base
     model: ClassVar[type[AgentSessionMixin]] = AgentSession
     spoil: ClassVar[str] = "UPDATE {} SET extra_data = :raw WHERE id = :id"

@@ -27,7 +27,6 @@ class DynamoDBContract(SessionContract):
 
     session_class = DynamoDBSession
     vanishes = False  # an item stays, for the tokens of the last writes
-    leases = True
     tells_time = False
     page_bytes: ClassVar[int] = 64 * 1024
     theirs: ClassVar[dict[str, Any]] = {}  # attributes of every item

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 class DynamoDBStoreContract(StoreContract):
     """The hooks: a table with its index."""
 
-    leases = True
     page_bytes: ClassVar[int | None] = None
     table: Store
 

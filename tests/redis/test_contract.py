@@ -64,7 +64,6 @@ class RedisContract(SessionContract):
     """The hooks that all of them share: the layout is one list at ``prefix:session_id``."""
 
     session_class = RedisSession
-    leases = True
     client: Redis | RedisCluster
     prefix: str
 
@@ -191,7 +190,6 @@ class TestHolder(TestServer):
 class TestLeasesOfUser(LeasingContract):
     """Leases on a user's conversations, which have other keys and other scripts."""
 
-    leases = True
     prefix: str
 
     @pytest_asyncio.fixture

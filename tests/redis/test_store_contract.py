@@ -51,7 +51,6 @@ class CopyingConnection(YieldingConnection):
 class RedisStoreContract(StoreContract):
     """The hooks that all of them share."""
 
-    leases = True
     client: Redis | RedisCluster
     prefix: str
 
