@@ -53,8 +53,7 @@ async def test_it_makes_its_tables_and_is_used(url: str) -> None:
         assert await again.session("groceries").get_items() == numbered(0, 2)
         [found] = [one async for one in again]
         assert (found.session_id, found.user_id) == ("groceries", ADA)
-    expected = {"user_account", "agent_session", "session_message", _migrate.VERSION_TABLE}
-    assert await tables(url) == expected
+    assert await tables(url) == {*Base.metadata.tables, _migrate.VERSION_TABLE}
 
 
 @pytest.mark.parametrize("url", ["sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:"])
@@ -214,11 +213,14 @@ async def test_set_up_again_and_again(url: str) -> None:
     await engine.dispose()
 
 
-async def test_tables_that_somebody_else_has_made(url: str) -> None:
-    """An application's migrations, or ``create_all``, are enough."""
+@pytest.mark.parametrize("made", ["now", "before there were leases"])
+async def test_tables_that_somebody_else_has_made(url: str, made: str) -> None:
+    """An application's migrations, or ``create_all``, are enough, also of an earlier version."""
     engine = create_async_engine(url)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
+        if made == "before there were leases":
+            await connection.run_sync(Base.metadata.tables["agent_session_lease"].drop)
     before = await tables(url)
 
     async with open_store(url, setup=True) as store:
@@ -226,6 +228,19 @@ async def test_tables_that_somebody_else_has_made(url: str) -> None:
 
     assert await tables(url) == before
     await engine.dispose()
+
+
+async def test_tables_of_an_earlier_version(url: str) -> None:
+    """They are brought up to date, with what is in them."""
+    await asyncio.to_thread(_migrate.run, "upgrade", url, "oas_0001")
+    async with open_store(url, user_id=ADA) as store:
+        await store.session("s").add_items(numbered(0, 2))
+
+    async with open_store(url, user_id=ADA, setup=True) as store:
+        async with store.session("s").lease(0) as held:
+            await held.add_items(numbered(2, 3))
+        assert await store.session("s").get_items() == numbered(0, 3)
+    assert await tables(url) == {*Base.metadata.tables, _migrate.VERSION_TABLE}
 
 
 _everybody: Barrier
