@@ -131,8 +131,9 @@ async def turns_taken(
         kills: how many holders are killed.
         stops: how many holders are stopped until another has written, and then continued.
         seconds: the life of a lease.
-        own_clocks: whether every second process looks at its own clock as well, and so may know
-            that its lease is over before the store does. The others write, and are refused.
+        own_clocks: whether every second process looks at its own clock as well, and so knows
+            that its lease is over when it is continued. The others write, and are refused. The
+            first to be stopped is one of these, and then one of each kind in turn.
         seed: of what is random in the processes.
         meanwhile: what happens to the store. It is given a function that waits until so many
             runs are done.
@@ -237,7 +238,7 @@ class _Crew:
     async def kill_one(self, draw: random.Random) -> None:
         """Kill a process while it has the lease and something left to write."""
         while True:
-            member = await self._writer(draw)
+            member = await self._writer(draw, self._members)
             member.process.kill()
             await self._until(lambda: not member.is_alive)  # noqa: B023 - it ends before
             self._start()
@@ -248,8 +249,10 @@ class _Crew:
 
     async def stop_one(self, draw: random.Random) -> None:
         """Let a process stand still while it has the lease, until others have written."""
+        with_clock = self._orders.own_clocks and len(self._stops) % 2 == 1
         while True:
-            member = await self._writer(draw)
+            candidates = [each for each in self._members if each.has_clock == with_clock]
+            member = await self._writer(draw, candidates)
             assert member.process.pid is not None
             os.kill(member.process.pid, signal.SIGSTOP)
             try:
@@ -280,17 +283,18 @@ class _Crew:
         )
 
     def _start(self) -> None:
-        name = f"{len(self._members)}"
+        number = len(self._members)
+        name, has_clock = f"{number}", self._orders.own_clocks and number % 2 == 0
         file = self._orders.directory / f"{name}.jsonl"
         file.touch()
-        process = self._context.Process(target=_work, args=(self._orders, name, file))
+        process = self._context.Process(target=_work, args=(self._orders, name, file, has_clock))
         process.start()
-        self._members.append(_Member(process, file))
+        self._members.append(_Member(process, file, has_clock=has_clock))
 
-    async def _writer(self, draw: random.Random) -> _Member:
-        """Wait until one has something left to write, and some moments more."""
-        await self._until(lambda: any(member.writing for member in self._members))
-        member = next(member for member in self._members if member.writing)
+    async def _writer(self, draw: random.Random, candidates: list[_Member]) -> _Member:
+        """Wait until one of them has something left to write, and some moments more."""
+        await self._until(lambda: any(member.writing for member in candidates))
+        member = next(member for member in candidates if member.writing)
         await asyncio.sleep(draw.uniform(0, THINKING_SECONDS))
         return member
 
@@ -315,8 +319,9 @@ class _Crew:
 class _Member:
     """One process, and what its file says."""
 
-    def __init__(self, process: BaseProcess, file: Path) -> None:
+    def __init__(self, process: BaseProcess, file: Path, *, has_clock: bool) -> None:
         self.process = process
+        self.has_clock = has_clock
         self.size = 0
         self.operations: dict[int, Operation] = {}
         self.done: list[str] = []
@@ -374,9 +379,9 @@ class _Member:
             self.wrote = max(self.wrote, each["call"])
 
 
-def _work(orders: _Orders, name: str, file: Path) -> None:
+def _work(orders: _Orders, name: str, file: Path, has_clock: bool) -> None:
     """In a process: do runs until it is enough."""
-    if not orders.own_clocks or int(name) % 2:  # then all its writes are the store's to refuse
+    if not has_clock:  # then all its writes are the store's to refuse
         Lease.is_lost = property(lambda _: False)  # ty: ignore[invalid-assignment]
     notes = _Notes(file)
     try:
