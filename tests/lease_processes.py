@@ -236,7 +236,7 @@ class _Crew:
         await self._until(lambda: sum(len(member.done) for member in self._members) >= runs)
 
     async def kill_one(self, draw: random.Random) -> None:
-        """Kill a process while it has the lease and something left to write."""
+        """Kill a process in the midst of its run."""
         while True:
             member = await self._writer(draw, self._members)
             member.process.kill()
@@ -248,7 +248,7 @@ class _Crew:
                 return
 
     async def stop_one(self, draw: random.Random) -> None:
-        """Let a process stand still while it has the lease, until others have written."""
+        """Let a process stand still in the midst of its run, until others have written."""
         with_clock = self._orders.own_clocks and len(self._stops) % 2 == 1
         while True:
             candidates = [each for each in self._members if each.has_clock == with_clock]
@@ -292,7 +292,7 @@ class _Crew:
         self._members.append(_Member(process, file, has_clock=has_clock))
 
     async def _writer(self, draw: random.Random, candidates: list[_Member]) -> _Member:
-        """Wait until one of them has something left to write, and some moments more."""
+        """Wait until one of them is in the midst of its run, and some moments more."""
         await self._until(lambda: any(member.writing for member in candidates))
         member = next(member for member in candidates if member.writing)
         await asyncio.sleep(draw.uniform(0, THINKING_SECONDS))
@@ -327,7 +327,7 @@ class _Member:
         self.done: list[str] = []
         self.errors: list[str] = []
         self.writing = ""
-        """The run that has the lease and something left to write, if there is one."""
+        """The run that has the lease, and has written a part of what it has to write."""
         self.wrote = 0
         """When the last write was asked for that was done."""
         self._file = file
@@ -367,16 +367,17 @@ class _Member:
     def _asked(self, each: Operation) -> None:
         if each["do"] == "append":
             self._left -= len(each["items"])
-        if each["do"] == "release" or not self._left:
+        if each["do"] == "release" or not self._left:  # as good as over
             self.writing = ""
 
     def _answered(self, each: Operation) -> None:
         if each["do"] == "acquire":
-            self.writing, self._left = each["holder"], ITEMS
+            self._left = ITEMS
         elif each["answer"] == "lost":
             self.writing = ""
         elif each["do"] == "append":
-            self.wrote = max(self.wrote, each["call"])
+            self.wrote = each["call"]
+            self.writing = each["holder"] if self._left else ""
 
 
 def _work(orders: _Orders, name: str, file: Path, has_clock: bool) -> None:
@@ -417,7 +418,8 @@ async def _run(session: Any, run: str, seconds: int, draw: random.Random, notes:
         left = _names(run)
         while left:
             await asyncio.sleep(draw.uniform(0, THINKING_SECONDS))
-            if draw.random() < 0.2:
+            # As the Runner does, first of all; and sometimes in between.
+            if draw.random() < (0.5 if len(left) == ITEMS else 0.1):
                 with notes.on("read") as answer:
                     answer["items"] = names_of(await held.get_items())
             # As the Runner writes, the user's message comes first, and the rest at the end.

@@ -90,4 +90,5 @@ async def test_eight_processes(
         assert faults["lose answer"] > amount["runs"] / 4
         assert faults["late"] > amount["runs"] / 20
     check(report)
-    assert report.errors == []
+    # Where the network fails several times in a row, the caller hears of it.
+    assert len(report.errors) < amount["runs"] / 5
