@@ -50,6 +50,8 @@ WAIT = 300.0
 """Seconds that a process waits for its turn: longer than a test takes."""
 PATIENCE = 120.0
 """Seconds without any progress after which a test has failed."""
+MOST_ERRORS = 50
+"""How many errors of the store one process may meet."""
 
 
 class Amount(TypedDict):
@@ -308,6 +310,7 @@ class _Crew:
             for member in self._members:
                 member.read()
                 assert member.process.exitcode in {None, 0, -signal.SIGKILL}
+                assert len(member.errors) < MOST_ERRORS, member.errors[-1]
             if condition():
                 return
             if (size := sum(member.size for member in self._members)) != seen:
