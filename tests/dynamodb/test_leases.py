@@ -14,7 +14,7 @@ import pytest
 from openai_agents_session import DynamoDBSession, DynamoDBStore, _lease, _settle
 from openai_agents_session._conversation import LostError
 from openai_agents_session.dynamodb import _lease as dynamodb_lease
-from openai_agents_session.dynamodb import remove_orphaned_pages
+from openai_agents_session.dynamodb import _writer, remove_orphaned_pages
 from tests.contract.leasing import WRITES, write
 from tests.dynamodb import emulators
 from tests.dynamodb.proxy import (
@@ -22,6 +22,7 @@ from tests.dynamodb.proxy import (
     HANG,
     LOSE_ANSWER,
     behind,
+    delay_answer_until,
     delay_until,
     from_the,
     lose_answer_at,
@@ -353,6 +354,46 @@ async def test_a_renewal_begins_the_time_anew(store: Store, clock: Clock) -> Non
     assert await waiter.acquire(60) == 0
 
 
+async def test_what_was_watched_before_a_renewal_is_not_noted_after_it(
+    emulator: Emulator, store: Store, clock: Clock
+) -> None:
+    """A waiter's note is late, and the lease was renewed meanwhile: its time begins anew."""
+    holder = claim_on(store.session(), "holder")
+    assert await holder.acquire(0) == 0
+    late = asyncio.Event()
+    async with behind(emulator.url, on(delay_until(late), "UpdateItem", 2)) as (proxy, client):
+        waiter = claim_on(DynamoDBSession(ID, client, store.table), "waiter")
+        assert await waiter.acquire(60) == 1
+        clock.ahead += LIFE - 1
+        asking = asyncio.create_task(waiter.acquire(60))
+        await proxy.waiting()
+        assert await holder.renew()
+        late.set()
+        assert await asking == 1
+        forget()
+        assert await waiter.acquire(60) == 1
+        clock.ahead += 2
+        assert await waiter.acquire(60) == 1
+        assert await holder.renew()
+
+
+async def test_those_who_left_do_not_fill_the_queue(store: Store) -> None:
+    """Who comes later removes them, however long the lease is held."""
+    holder = claim_on(store.session(), "holder")
+    assert await holder.acquire(0) == 0
+    key = await lease_key(store.session())
+    longest = 0
+    for number in range(30):
+        waiter = claim_on(store.session(), f"waiter{number}")
+        assert await waiter.acquire(60) == 1
+        assert await waiter.acquire(0) == 1
+        longest = max(longest, len((await store.item(key))["queue"]["L"]))
+    assert longest == dynamodb_lease.MAX_LEFT
+    await holder.release()
+    assert await waiter.acquire(60) == 0
+    assert "queue" not in await store.item(key)
+
+
 async def test_who_asks_again_and_again_takes_over_in_the_end(store: Store, clock: Clock) -> None:
     """Attempts that do not wait know in one process what the ones before have seen."""
     dead = claim_on(store.session(), "dead")
@@ -591,6 +632,28 @@ async def test_a_write_is_sent_again_after_the_lease_was_lost(
         assert await store.everything() == before
         assert proxy.requests["UpdateItem"] == number + 1
     await other.fenced().append(NEW)
+
+
+async def test_a_slow_write_whose_lease_was_lost_since(
+    emulator: Emulator, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time to live is to be set again, which is not done any more; it was done itself."""
+    monkeypatch.setattr(_writer, "LATE_SECONDS", 0.0)
+    monkeypatch.setattr(_writer, "LATE_SHARE", 0.0)
+    late = asyncio.Event()
+    async with behind(emulator.url) as (proxy, client):
+        slow = claim_on(DynamoDBSession(ID, client, store.table, 1000), "slow")
+        assert await slow.acquire(0) == 0
+        number = proxy.requests["UpdateItem"] + 1
+        proxy.plan = on(delay_answer_until(late), "UpdateItem", number)
+        writing = asyncio.create_task(slow.fenced().append(NEW))
+        await proxy.waiting()
+        other = await taken_over(store.session(), clock)
+        late.set()
+        await writing
+        assert proxy.requests["UpdateItem"] == number + 1
+    assert len(await store.session().get_items()) == 1
+    await other.release()
 
 
 async def test_a_slow_acquirer_does_not_get_past_a_newer_one(
