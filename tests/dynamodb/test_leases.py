@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from openai_agents_session import DynamoDBSession, DynamoDBStore, _lease, _settle
+from openai_agents_session import DynamoDBSession, DynamoDBStore, _lease, _session, _settle
 from openai_agents_session._conversation import LostError
 from openai_agents_session.dynamodb import _lease as dynamodb_lease
 from openai_agents_session.dynamodb import _writer, remove_orphaned_pages
@@ -733,12 +733,14 @@ async def test_a_run_is_cancelled_at_every_await(
             await held.add_items(numbered(1, 2))
 
     await store.session().add_items(numbered(0, 1))
-    monkeypatch.setattr(_lease, "settle", settle)
     while True:
         async with emulators.create_client(emulator.url, max_pool_connections=1) as client:
             wrapped.clear()
-            task = asyncio.ensure_future(hold(DynamoDBSession(ID, client, store.table)))
-            await asyncio.wait({task})
+            with monkeypatch.context() as patch:
+                for module in (_lease, _session):
+                    patch.setattr(module, "settle", settle)
+                task = asyncio.ensure_future(hold(DynamoDBSession(ID, client, store.table)))
+                await asyncio.wait({task})
             assert task.cancelled() == wrapped[which].reached
             assert await store.session().busy() is None
             assert (await store.session().pop_item() == numbered(1, 2)[0]) == (len(wrapped) > 2)
