@@ -17,7 +17,16 @@ ROOT = Path(openai_agents_session.__file__).parent
 BACKENDS = ("redis", "dynamodb", "database")
 SHARED = (None, "_web")
 """Folders that others may look into; None stands for the modules beside them."""
-ROOMS = {"__init__", "_session", "_conversation", "_store", "_catalog", "_urls", "_driver"}
+ROOMS = {
+    "__init__",
+    "_session",
+    "_conversation",
+    "_lease",
+    "_store",
+    "_catalog",
+    "_urls",
+    "_driver",
+}
 
 
 def imports() -> dict[str, set[str]]:
