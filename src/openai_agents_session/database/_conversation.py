@@ -266,12 +266,10 @@ class DatabaseConversation:
         if self._holder:
             parameters["lease_holder"] = self._holder
         connection, row = transaction.connection, None
-        if self._users or not inserts:
+        if self._holder and not inserts:
+            row = await self._touch_alone(transaction, parameters)
+        elif self._users or not inserts:
             row = (await connection.execute(sql.touch, parameters)).first()
-            if self._holder and (row is None or row.id is None):
-                if row is not None or not inserts:  # else the insertion tells
-                    await self._check_lease(transaction, row)
-                row = None
         if row is None and inserts:
             if self._users:
                 await self._users.add(connection, self._name["owner"])
@@ -283,21 +281,24 @@ class DatabaseConversation:
             transaction.xact_id = row.xact_id
         return row
 
-    async def _check_lease(self, transaction: Transaction, row: Any) -> None:
-        """Raise LostError if that is why ``touch`` has found no row of the conversation.
+    async def _touch_alone(self, transaction: Transaction, parameters: dict[str, Any]) -> Any:
+        """Lock the conversation's row, if there is one and the lease is held.
 
-        Args:
-            transaction: where it was looked for.
-            row: what ``touch`` returned. On PostgreSQL it says whether the lease is held.
+        Raises:
+            LostError: the lease is not held.
         """
-        if row is not None:
-            is_held = row.is_held
-        else:
-            sql = fenced_statements_of(self._model, transaction.dialect.name)
-            parameters = {**self._name, "lease_holder": self._holder}
-            is_held = (await transaction.connection.execute(sql.held, parameters)).first()
-        if not is_held:
-            raise LostError
+        sql = fenced_statements_of(self._model, transaction.dialect.name)
+        row = (await transaction.connection.execute(sql.touch_alone, parameters)).first()
+        if row is None:  # on SQLite, which cannot tell the reason at once
+            names = {name: parameters[name] for name in (*self._name, "lease_holder")}
+            if (await transaction.connection.execute(sql.held, names)).first() is None:
+                raise LostError
+        elif transaction.dialect.name == "postgresql":
+            if not row.is_held:
+                raise LostError
+            if row.id is None:
+                return None
+        return row
 
     async def _insert(
         self, transaction: Transaction, row: Row[Any], columns: Sequence[Columns]

@@ -22,7 +22,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
-    literal,
+    literal_column,
     null,
     select,
     true,
@@ -198,27 +198,26 @@ class FencedStatements(Statements):
         leases = lease_table_of(sessions)
         mine = (leases.c.user_id == bindparam("owner")) & (leases.c.session_id == bindparam("name"))
         lives = leases.c.until > NOW[dialect]
-        one = literal(1, Integer())
-        held = select(one.label("one")).where(
-            mine, leases.c.holder == bindparam("lease_holder"), lives
-        )
+        one = literal_column("1", Integer).label("one")
+        held = select(one).where(mine, leases.c.holder == bindparam("lease_holder"), lives)
         self.held = held
         """Reads one row if the lease is held, else none."""
 
-        s, row = sessions.c, self._row
+        s, row, touch = sessions.c, self._row, self.touch
         if dialect == "sqlite":
             is_held, insert_or = held.exists(), sqlite.insert
-            self.touch = self.touch.where(is_held)
-            """As without the fence; a row that is not there, and a lease that is not held, look
-            alike."""
+            self.touch = self.touch_alone = touch.where(is_held)
         else:
             fence = held.with_for_update(read=True).cte("held")
             is_held, insert_or = select(fence.c.one).exists(), postgresql.insert
-            touched = self.touch.where(is_held).cte("touched")
-            always = select(one.label("one")).subquery("always")
-            self.touch = select(touched, is_held.label("is_held")).select_from(
+            self.touch = touch.where(is_held)
+            touched = self.touch.cte("touched")
+            always = select(one).subquery("always")
+            self.touch_alone = select(touched, is_held.label("is_held")).select_from(
                 always.outerjoin(touched, true())
             )
+        """``touch``, where no ``upsert`` follows that would tell why there was no row: on
+        PostgreSQL it always returns one, which says whether the lease is held."""
         values = [bindparam(value.key, type_=s[name].type) for name, value in row.items()]
         self.upsert = self._or_touch(
             insert_or(sessions).from_select([*row], select(*values).where(is_held))
