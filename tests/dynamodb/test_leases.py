@@ -354,6 +354,23 @@ async def test_a_renewal_begins_the_time_anew(store: Store, clock: Clock) -> Non
     assert await waiter.acquire(60) == 0
 
 
+async def test_a_renewal_takes_back_what_was_noted(store: Store, clock: Clock) -> None:
+    """Who begins to wait after it goes on from nothing."""
+    holder, waiter, other = (claim_on(store.session(), name) for name in ("a", "b", "c"))
+    assert await holder.acquire(0) == 0
+    assert await waiter.acquire(60) == 1
+    clock.ahead += LIFE - 100
+    assert await waiter.acquire(0) == 1
+    item = await store.item(await lease_key(store.session()))
+    assert float(item["watched"]["N"]) > LIFE - 101
+    assert await holder.renew()
+    forget()
+    assert await other.acquire(60) == 1
+    clock.ahead += 101
+    assert await other.acquire(60) == 1
+    assert await holder.renew()
+
+
 async def test_what_was_watched_before_a_renewal_is_not_noted_after_it(
     emulator: Emulator, store: Store, clock: Clock
 ) -> None:
