@@ -208,9 +208,7 @@ class Writer:
 
             try:
                 _, took = await self.item.write(renew)
-            except (
-                LostError
-            ):  # it lives for less, but what was written was while the lease was held
+            except LostError:  # only now: it was written while the lease was held
                 return False
             if not self._took_long(took):
                 return False
