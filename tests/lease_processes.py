@@ -262,7 +262,7 @@ class _Crew:
                 # In SQL it may stand still in a transaction, which the others then wait for.
                 blocked = at + (2 * self._orders.seconds + 1) * 10**9
                 await self._until(
-                    lambda: self._others_wrote(member, at) or time.monotonic_ns() > blocked  # noqa: B023
+                    lambda: self._others_wrote(member, at) or time.monotonic_ns() > blocked  # noqa: B023 - it ends before
                 )
                 run = member.writing if self._others_wrote(member, at) else ""
                 continued = time.monotonic_ns()
@@ -270,7 +270,7 @@ class _Crew:
                 os.kill(member.process.pid, signal.SIGCONT)
             if run:
                 self._stops[run] = continued
-                await self._until(lambda: member.writing != run)  # noqa: B023
+                await self._until(lambda: member.writing != run)  # noqa: B023 - it ends before
                 return
 
     def report(self) -> Report:

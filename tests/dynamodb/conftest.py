@@ -79,3 +79,10 @@ async def table(dynamodb_client: Any) -> AsyncIterator[str]:
 def store(dynamodb_client: Any, table: str) -> Store:
     """That table, and what tests ask of one."""
     return Store(dynamodb_client, table)
+
+
+@pytest_asyncio.fixture
+async def users(dynamodb_client: Any) -> AsyncIterator[Store]:
+    """A table with the index that lists users' conversations."""
+    async with temporary_table(dynamodb_client, users=True) as store:
+        yield store

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from openai_agents_session._conversation import UnreadableError
 from openai_agents_session.dynamodb._history import Found, History
 from openai_agents_session.dynamodb._item import Item
-from openai_agents_session.dynamodb._lease import DynamoDBClaim, LeaseItem
+from openai_agents_session.dynamodb._lease import DynamoDBClaim
+from openai_agents_session.dynamodb._lease_item import LeaseItem
 from openai_agents_session.dynamodb._owner import NOBODY, Owner
 from openai_agents_session.dynamodb._state import (
     Attribute,
