@@ -152,6 +152,8 @@ class Holder(DatabaseContract):
 class TestHolder(Holder, TestPostgres):
     """A server."""
 
+    share = SHARE
+
 
 class TestHolderOnSQLite(Holder, TestSQLite):
     """A file."""

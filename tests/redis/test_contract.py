@@ -173,6 +173,8 @@ class TestServerWithoutScripts(RedisContract):
 class TestHolder(TestServer):
     """Sessions of one holder: they do what others do, while nobody takes the lease from it."""
 
+    share = SHARE
+
     leases = False  # it is theirs already
 
     async def make_session(
