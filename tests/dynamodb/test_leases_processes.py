@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from openai_agents_session import DynamoDBSession
-from openai_agents_session.dynamodb import _lease
+from openai_agents_session.dynamodb import _lease, _lease_item
 from tests.dynamodb import emulators
 from tests.dynamodb.emulators import create_client
 from tests.dynamodb.proxy import FaultyHTTPProxy, one_in
@@ -48,8 +48,10 @@ def wrong_clock(seconds: float) -> Generator[None]:
         return right_ns() + int(seconds * 10**9)
 
     with ExitStack() as patches:
-        for module in (time, _lease):  # which has the functions under its own names
-            patches.enter_context(mock.patch.multiple(module, time=wrong, time_ns=wrong_ns))
+        patches.enter_context(mock.patch.multiple(time, time=wrong, time_ns=wrong_ns))
+        # These have the functions under their own names.
+        patches.enter_context(mock.patch.multiple(_lease, time_ns=wrong_ns))
+        patches.enter_context(mock.patch.multiple(_lease_item, time=wrong))
         yield
 
 
