@@ -1,17 +1,19 @@
-"""The item of a conversation's lease: who holds it, and who waits. ``_lease`` says what is done.
+"""The item of a conversation's lease: who holds it, and who waits.
 
-session_id          S     {key of the session's item}~{12 characters made of that key}
-page_of             S     the key of the session's item; so this is no session
-version             N     one more with every change; begins anywhere
-holder              S     who holds the lease; only while somebody does
-seconds             N     how long it lives without being renewed
-beat                N     one more with every renewal, and when the holder changes
-number              N     the last fence's; see ``_lease``
-watched             N     for how many seconds the beat is known to have been what it is
-queue               L     of S: ``{holder}:{beat}:{seconds}``, those who wait, in their order;
-0 seconds for one that waits no longer
-ttl                 N     epoch seconds: when nobody needs this any more
-user, updated_at    S     of a user's, as in a page
+    session_id          S     {key of the session's item}~{12 characters made of that key}
+    page_of             S     the key of the session's item; so this is no session
+    version             N     one more with every change; begins anywhere
+    holder              S     who holds the lease; only while somebody does
+    seconds             N     how long it lives without being renewed
+    beat                N     one more with every renewal, and when the holder changes
+    number              N     the last fence's
+    watched             N     for how many seconds the beat is known to have been what it is
+    queue               L     of S: ``{holder}:{beat}:{seconds}``, those who wait, in their order;
+                              0 seconds for one that waits no longer
+    ttl                 N     epoch seconds: when nobody needs this any more
+    user, updated_at    S     of a user's, as in a page
+
+``_lease`` says what a fence is, and what is done with all this.
 """
 
 from __future__ import annotations
