@@ -386,7 +386,7 @@ class _Member:
 def _work(orders: _Orders, name: str, file: Path, has_clock: bool) -> None:
     """In a process: do runs until it is enough."""
     if not has_clock:  # then all its writes are the store's to refuse
-        Lease.is_lost = property(lambda _: False)  # ty: ignore[invalid-assignment]
+        Lease.is_lost = property(lambda _: False)  # ty: ignore[invalid-assignment] - in this process only
     notes = _Notes(file)
     try:
         asyncio.run(_work_on(orders, name, notes))

@@ -31,6 +31,19 @@ def claim_of(session: Any, holder: str, seconds: int = LIFE) -> Any:
     return session._conversation.claim(holder, seconds)
 
 
+async def test_a_held_session_leaves_the_client_open(
+    redis_server: Endpoint, key_prefix: str
+) -> None:
+    """It has opened none: the session whose lease it is closes its own."""
+    async with RedisSession.from_url("s", redis_server.url, key_prefix=key_prefix) as session:
+        async with session.lease(0, LIFE) as held:
+            await held.add_items(ITEMS)
+            await held.close()
+            assert await held.get_items() == ITEMS
+        assert await session.get_items() == ITEMS
+        await session.clear_session()
+
+
 # --- keys --------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from openai_agents_session._conversation import LostError
 from openai_agents_session._pauses import Pauses
 from openai_agents_session.dynamodb._driver import ConditionFailedError
+from openai_agents_session.dynamodb._fence import begun_with, fence_update, fenced
 from openai_agents_session.dynamodb._owner import id_of
 from openai_agents_session.dynamodb._pages import Pages
 from openai_agents_session.dynamodb._state import (
@@ -24,13 +25,7 @@ from openai_agents_session.dynamodb._state import (
     Token,
     getrandbits,
 )
-from openai_agents_session.dynamodb._updates import (
-    begun_with,
-    clear_update,
-    cleared,
-    fence_update,
-    fenced,
-)
+from openai_agents_session.dynamodb._updates import clear_update, cleared
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

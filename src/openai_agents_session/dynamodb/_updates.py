@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from openai_agents_session.dynamodb._state import Attribute, Token
 
 
-_ABSENT_OR = "attribute_not_exists(#session_id) OR "
+ABSENT_OR = "attribute_not_exists(#session_id) OR "
+"""How the condition begins of what also makes an item where there is none."""
 
 
 def append_update(
@@ -73,7 +74,7 @@ def append_update(
             "AND (attribute_not_exists(#pages) OR #pages_until >= :ttl)"
         )
     condition = (
-        (_ABSENT_OR if begins else "") + f"{owner.condition} AND NOT contains(#writes, :token) "
+        (ABSENT_OR if begins else "") + f"{owner.condition} AND NOT contains(#writes, :token) "
         "AND #writes_since < :stamp AND size(#writes) <= :most "
         "AND (attribute_not_exists(#pages) AND #bytes <= :first "
         "OR attribute_exists(#pages) AND size(#pages) <= :named AND #bytes <= :room) "
@@ -341,40 +342,6 @@ def clear_update(
         "ReturnValues": "ALL_OLD",
         **conditional(condition, values, update),
     }
-
-
-def fence_update(fence: str, owner: Owner) -> dict[str, Any]:
-    """Return the update that puts a fence into an item, if it is greater than the one there.
-
-    Args:
-        fence: what ``lease`` then says.
-        owner: whose the item is.
-    """
-    condition = (
-        f"attribute_exists(#session_id) AND {owner.condition} AND attribute_not_exists(#page_of) "
-        "AND (attribute_not_exists(#lease) OR #lease < :lease)"
-    )
-    update = "SET #lease = :lease"
-    values: dict[str, Attribute] = {":lease": {"S": fence}, **owner.values}
-    return {"UpdateExpression": update, **conditional(condition, values, update)}
-
-
-def begun_with(request: dict[str, Any], fence: str) -> dict[str, Any]:
-    """Return a request of ``clear_update`` that makes an item, and puts a fence into it."""
-    update = request["UpdateExpression"].replace("SET ", "SET #lease = :lease, ", 1)
-    return _with_fence(request, fence, request["ConditionExpression"], update)
-
-
-def fenced(request: dict[str, Any], fence: str) -> dict[str, Any]:
-    """Return an update that is done only while an item has a fence."""
-    condition = request["ConditionExpression"].removeprefix(_ABSENT_OR)  # it is there then
-    condition += " AND #lease = :lease"
-    return _with_fence(request, fence, condition, request["UpdateExpression"])
-
-
-def _with_fence(request: dict[str, Any], fence: str, condition: str, update: str) -> dict[str, Any]:
-    values = {**request["ExpressionAttributeValues"], ":lease": {"S": fence}}
-    return {**request, "UpdateExpression": update, **conditional(condition, values, update)}
 
 
 def cleared(state: ItemState, request: dict[str, Any]) -> ItemState:

@@ -20,7 +20,7 @@ from openai_agents_session.redis._keys import UserKeys, list_key
 from openai_agents_session.redis._scan import keys_of_user, scan
 from openai_agents_session.redis._scripts import TOKEN_SECONDS, Script
 from openai_agents_session.redis._session import RedisSession
-from openai_agents_session.redis._user_conversation import UserConversation, run_for_user
+from openai_agents_session.redis._user_conversation import NEEDS, UserConversation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -231,7 +231,8 @@ class RedisCatalog:
         return await Operation(self._clients).send(*command)
 
     async def _run(self, script: Script, keys: tuple[bytes, ...], *arguments: int | bytes) -> Any:
-        return await run_for_user(script, Operation(self._clients), self._clients, keys, *arguments)
+        operation, scripts = Operation(self._clients), self._clients.scripts
+        return await script.run(operation, scripts, keys, *arguments, needs=NEEDS)
 
 
 def _checked_place(cursor: Cursor) -> tuple[int, bytes]:

@@ -19,11 +19,9 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import ResponseError
-
 from openai_agents_session._conversation import LostError
 from openai_agents_session.redis._driver import Operation
-from openai_agents_session.redis._scripts import TOKEN_SECONDS, Script, explain_refusal
+from openai_agents_session.redis._scripts import TOKEN_SECONDS, Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,13 +62,9 @@ class Fence:
             redis.exceptions.ResponseError: the server refuses it.
         """
         operands = (*arguments, self._holder)
-        try:
-            answer = await _fenced(script).run(
-                operation, clients.scripts, (*keys, self._lease), *operands
-            )
-        except ResponseError as exc:
-            explain_refusal(exc, _NEEDS)
-            raise
+        answer = await _fenced(script).run(
+            operation, clients.scripts, (*keys, self._lease), *operands, needs=_NEEDS
+        )
         if answer == _LOST:
             raise LostError
         return answer
@@ -129,10 +123,5 @@ class RedisClaim:
         return self._fenced_by(Fence(self._lease, self._holder))
 
     async def _run(self, script: Script, keys: tuple[bytes, ...], *arguments: int | bytes) -> Any:
-        try:
-            return await script.run(
-                Operation(self._clients), self._clients.scripts, keys, *arguments
-            )
-        except ResponseError as exc:
-            explain_refusal(exc, _NEEDS)
-            raise
+        operation, scripts = Operation(self._clients), self._clients.scripts
+        return await script.run(operation, scripts, keys, *arguments, needs=_NEEDS)

@@ -6,14 +6,12 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from openai_agents_session._errors import add_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from redis.exceptions import ResponseError
 
     from openai_agents_session.redis._clients import ScriptSupport
     from openai_agents_session.redis._driver import Operation
@@ -44,15 +42,33 @@ class Script:
         support: ScriptSupport,
         keys: Sequence[bytes],
         *arguments: int | bytes,
+        needs: str = "",
     ) -> Any:
-        """Run the script, and return what it returns."""
+        """Run the script, and return what it returns.
+
+        Args:
+            operation: sends it.
+            support: knows which scripts the server has.
+            keys: its keys.
+            arguments: its arguments.
+            needs: how the note begins that says what a server without scripts can't do; empty
+                where there is another way.
+
+        Raises:
+            redis.exceptions.ResponseError: the server refuses it.
+        """
         operands = (len(keys), *keys, *arguments)
-        if self in support.loaded:
-            try:
-                return await operation.send("EVALSHA", self.digest, *operands)
-            except NoScriptError:
-                pass  # it was restarted, or this is another node of the cluster
-        answer = await operation.send("EVAL", self.text, *operands)
+        try:
+            if self in support.loaded:
+                try:
+                    return await operation.send("EVALSHA", self.digest, *operands)
+                except NoScriptError:
+                    pass  # it was restarted, or this is another node of the cluster
+            answer = await operation.send("EVAL", self.text, *operands)
+        except ResponseError as exc:
+            if needs and are_refused(exc):
+                add_note(exc, f"{needs} a server that runs scripts (EVAL, EVALSHA).")
+            raise
         support.loaded.add(self)
         return answer
 
@@ -69,9 +85,3 @@ def are_refused(error: ResponseError) -> bool:
     text = str(error).lower()
     unknown = "unknown command" in text and "eval" in text
     return unknown or ("no permissions to run" in text and "'eval" in text)
-
-
-def explain_refusal(error: ResponseError, needs: str) -> None:
-    """Add what needs scripts to the error of a server that has none; another stays as it is."""
-    if are_refused(error):
-        add_note(error, f"{needs} a server that runs scripts (EVAL, EVALSHA).")

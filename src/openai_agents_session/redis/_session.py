@@ -131,9 +131,10 @@ class RedisSession(BaseSession):
     async def close(self) -> None:
         """Close the client that ``from_url`` made; the session can't be used after that.
 
-        A client that was passed in stays open, and the session can be used again.
+        A client that was passed in stays open, and the session can be used again. So does that of
+        a session that ``lease`` gave: it belongs to the session whose lease it is.
         """
-        if self._owns_clients:
+        if self._owns_clients and self._lease is None:
             await self._clients.close()
 
     def _check_open(self) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import ResponseError
-
 from openai_agents_session._catalog import SessionNotFoundError
 from openai_agents_session.redis._conversation import (
     APPEND,
@@ -23,7 +21,7 @@ from openai_agents_session.redis._conversation import (
 )
 from openai_agents_session.redis._driver import Operation
 from openai_agents_session.redis._info import fields_of
-from openai_agents_session.redis._scripts import Script, explain_refusal
+from openai_agents_session.redis._scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
     from openai_agents_session._conversation import Found
     from openai_agents_session.redis._clients import Clients
     from openai_agents_session.redis._keys import LeaseKeys, UserKeys
+
+NEEDS = "A user's conversations need"
 
 _GONE = -1
 
@@ -110,8 +110,12 @@ class UserConversation(RedisConversation):
         )
         operands = (*self._seconds, *arguments, *said, b"%d" % len(said), kind)
         operation = Operation(self._clients)
-        run = run_for_user if self._fence is None else self._fence.run
-        answer = await run(_FOR_USERS[script], operation, self._clients, keys, *operands)
+        script = _FOR_USERS[script]
+        if self._fence is None:
+            scripts = self._clients.scripts
+            answer = await script.run(operation, scripts, keys, *operands, needs=NEEDS)
+        else:
+            answer = await self._fence.run(script, operation, self._clients, keys, *operands)
         if kind == b"continue" and answer == _GONE:
             raise SessionNotFoundError(
                 f"the conversation {self._session_id!r} has ended since this session saw it"
@@ -131,22 +135,3 @@ class UserConversation(RedisConversation):
 
     def _new_pop_token(self) -> bytes:
         return self._keys.new_private_token()
-
-
-async def run_for_user(
-    script: Script,
-    operation: Operation,
-    clients: Clients,
-    keys: tuple[bytes, ...],
-    *arguments: int | bytes,
-) -> Any:
-    """Run a script that a user's conversation cannot do without.
-
-    Raises:
-        redis.exceptions.ResponseError: the server refuses it.
-    """
-    try:
-        return await script.run(operation, clients.scripts, keys, *arguments)
-    except ResponseError as exc:
-        explain_refusal(exc, "A user's conversations need")
-        raise
