@@ -219,12 +219,12 @@ async def test_an_erase_that_ends_in_the_middle(
     monkeypatch.setattr(_catalog, "_ERASED_AT_ONCE", 2)
     whole_run, sent = Script.run, 0
 
-    async def run(script: Script, *arguments: Any) -> Any:
+    async def run(script: Script, *arguments: Any, needs: str) -> Any:
         nonlocal sent
         sent += 1
         if sent > left:
             raise ConnectionError("gone")
-        return await whole_run(script, *arguments)
+        return await whole_run(script, *arguments, needs=needs)
 
     for left in range(3):
         for number in range(6):
