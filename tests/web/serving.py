@@ -55,14 +55,15 @@ async def running(app: App, user: object = None) -> AsyncGenerator[httpx.AsyncCl
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {"X-User": str(user)} if user else {}
     async with (
-        _lifespan(app),
+        lifespan(app),
         httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client,
     ):
         yield client
 
 
 @asynccontextmanager
-async def _lifespan(app: App) -> AsyncGenerator[None]:
+async def lifespan(app: App) -> AsyncGenerator[None]:
+    """The application, begun and ended as by a server."""
     asked: asyncio.Queue[Any] = asyncio.Queue()
     told: asyncio.Queue[Any] = asyncio.Queue()
     task = asyncio.create_task(app({"type": "lifespan", "state": {}}, asked.get, told.put))

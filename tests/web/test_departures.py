@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from agents.testing import ModelStep, ScriptedModel, assistant_message, function
 
 from openai_agents_session._web import runs
 from tests.web.agents import SlowAgent, answering
-from tests.web.serving import events, noting, serving
+from tests.web.serving import events, lifespan, noting, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -137,6 +138,60 @@ async def test_a_client_that_goes_away_leaves_a_whole_turn(
         again = await client.post("/agents/sessions/a/chat", json={"message": "Still there?"})
         assert again.json()["response"] == "never asked"
         assert not runs._running
+
+
+@pytest.mark.parametrize("sending", [False, True], ids=["before an event", "while it is sent"])
+async def test_a_stream_ends_with_its_request(
+    make_app: Any, place: Place, user: str, *, sending: bool
+) -> None:
+    """Its run hears of it then, and not when Python collects what nobody has any more."""
+    slow = SlowAgent("never asked")
+    app = make_app(slow.agent, place.source)
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/agents/sessions/a/chat/stream",
+        "raw_path": b"/agents/sessions/a/chat/stream",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [
+            (b"host", b"test"),
+            (b"content-type", b"application/json"),
+            (b"x-user", user.encode()),
+        ],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+        "state": {},
+    }
+    said = [{"type": "http.request", "body": b'{"message": "Go"}', "more_body": False}]
+    left, never = asyncio.Event(), asyncio.Event()
+
+    async def receive() -> Any:
+        if said:
+            return said.pop()
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if sending == (message["type"] == "http.response.body"):
+            left.set()
+        if message.get("body"):
+            await never.wait()  # as to a client that doesn't read
+
+    gc.disable()
+    try:
+        async with lifespan(app):
+            await app(scope, receive, send)
+            await slow.working.wait()
+            slow.go_on.set()
+            await asyncio.gather(*runs._running)
+    finally:
+        gc.enable()
+
+    assert await place.stored(user, "a") == TURN
 
 
 async def test_a_client_that_does_not_wait_leaves_a_whole_run(

@@ -13,6 +13,7 @@ from litestar.openapi.spec import Example
 from litestar.params import FromQuery, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from openai_agents_session._arguments import MAX_NAME, MAX_NUMBER
 from openai_agents_session._session import BaseSession
@@ -45,6 +46,9 @@ from openai_agents_session.litestar._schemas import (
 Conversations: TypeAlias = NamedDependency[UserConversations]
 Limit: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100, description="How many at most.")]
 
+_STREAM = "openai_agents_session_stream"
+"""Of a request's state: the events that answer it."""
+
 _EVENTS = ResponseSpec(
     ChatEvent,
     media_type="text/event-stream",
@@ -75,6 +79,23 @@ def _sent_as(event: Event) -> ServerSentEventMessage:
     if not event.name:
         return ServerSentEventMessage(data=None, comment=event.data)
     return ServerSentEventMessage(event=event.name, data=event.data)
+
+
+def _ending_stream(app: ASGIApp) -> ASGIApp:
+    """Close a request's events when it has ended, whatever ended it.
+
+    Litestar leaves them to Python's garbage collector where the client goes away before the first
+    one, or while one is sent.
+    """
+
+    async def ending(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        finally:
+            if stream := scope["state"].get(_STREAM):
+                await stream.aclose()
+
+    return ending
 
 
 def _not_found(request: Request[Any, Any, Any], _: NotFoundError) -> Response[Any]:
@@ -143,12 +164,14 @@ class AgentController(Controller):
         _path(routes.CHAT_STREAM),
         status_code=HTTP_200_OK,
         guards=[require_json],
+        middleware=[_ending_stream],
         responses={HTTP_200_OK: _EVENTS},
         **_shown(routes.CHAT_STREAM),
     )
     async def chat_stream(
         self,
         *,
+        request: Request[Any, Any, Any],
         session_id: SessionId,  # noqa: ARG002 - for OpenAPI; agent_session has it
         data: ChatBody,
         agent: TheAgent,
@@ -160,6 +183,7 @@ class AgentController(Controller):
         stream = await begin(
             agent, data.message, agent_session, run_options, _sent_as, lease_wait=lease_wait
         )
+        request.state[_STREAM] = stream
         return ServerSentEvent(stream)
 
     @get(_path(routes.LIST_SESSIONS), **_shown(routes.LIST_SESSIONS))
