@@ -52,10 +52,10 @@ async def sqlite_url(tmp_path: Path) -> str:
 
 @pytest_asyncio.fixture
 async def postgres_url(postgres: PostgresServer) -> AsyncIterator[str]:
-    """The URL of an empty database; gone afterwards."""
+    """The URL of an empty database."""
     url = await postgres.create_database()
     yield url
-    await postgres.drop_database(url)
+    await postgres.give_back(url)
 
 
 @pytest.fixture(scope="session")
