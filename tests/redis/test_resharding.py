@@ -65,16 +65,19 @@ def slot(redis_cluster: RedisCluster, key_prefix: str) -> Iterator[Slot]:
     sweep(made.home, key_prefix)
 
 
-async def rewrite(session: RedisSession, moving: asyncio.Future[None]) -> int:
-    """Pop, replace and read for as long as the slot moves; return how often."""
-    rounds = 0
+async def rewrite_while_moving(session: RedisSession, slot: Slot) -> None:
+    """Pop, replace and read for as long as the slot moves: away, and back if that was too fast."""
+    rounds, source, target = 0, slot.home, slot.other
     await session.replace_items(batch_of(0))
-    while not moving.done():
-        assert await session.pop_item() == batch_of(rounds)[-1]
-        rounds += 1
-        await session.replace_items(batch_of(rounds))
-        assert await session.get_items() == batch_of(rounds)
-    return rounds
+    while rounds == 0:
+        moving = asyncio.ensure_future(asyncio.to_thread(slot.move, source, target))
+        while not moving.done():
+            assert await session.pop_item() == batch_of(rounds)[-1]
+            rounds += 1
+            await session.replace_items(batch_of(rounds))
+            assert await session.get_items() == batch_of(rounds)
+        await moving
+        source, target = target, source
 
 
 @pytest.mark.parametrize(
@@ -90,9 +93,7 @@ async def test_a_slot_moves_unnoticed(
     writers = [Writer(session) for session in written]
     async with writers[0], writers[1], writers[2]:
         await asyncio.gather(*(writer.acknowledges(5) for writer in writers))
-        moving = asyncio.ensure_future(asyncio.to_thread(slot.move, slot.home, slot.other))
-        assert await rewrite(rewritten, moving)
-        await moving
+        await rewrite_while_moving(rewritten, slot)
         await asyncio.gather(*(writer.acknowledges(5) for writer in writers))
     for writer, session in zip(writers, written, strict=True):
         assert writer.errors == []
@@ -137,8 +138,6 @@ async def test_a_slot_moves_unnoticed_where_there_are_no_scripts(
         host=redis_cluster.host, port=redis_cluster.port, username=name, password="any"
     ) as client:
         session = RedisSession(f"{{{slot.tag}}}", client, slot.tag, 600)
-        moving = asyncio.ensure_future(asyncio.to_thread(slot.move, slot.home, slot.other))
-        assert await rewrite(session, moving)
-        await moving
+        await rewrite_while_moving(session, slot)
     for node in redis_cluster.nodes:
         node.call("ACL", "DELUSER", name)
