@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from openai_agents_session import DatabaseSession, SessionBusyError
@@ -106,12 +106,22 @@ async def test_connections_are_closed_before_their_event_loop(postgres_url: str)
     """What is idle in the pool goes with it, and the server has no connection too many."""
     shop = Shop(postgres_url)
     await shop.open()
-    closed: list[Any] = []
-    event.listen(shop.engine.sync_engine, "close", lambda *_: closed.append(1))
+    idle = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
 
-    await asyncio.to_thread(lambda: asyncio.run(shop.say(ADA, 0)))
+    def run() -> None:
+        asyncio.run(shop.say(ADA, 0))
+        gc.collect()  # what is open still warns now
 
-    assert len(closed) == 1
+    async def gone() -> None:
+        async with shop.engine.connect() as db:
+            while await db.scalar(idle):  # noqa: ASYNC110 - only the server knows
+                await asyncio.sleep(0.005)
+
+    await asyncio.to_thread(run)
+    await asyncio.wait_for(gone(), 30)
     assert await shop.say(ADA, 1) == said(ADA, 2)
     await shop.engine.dispose()
 
@@ -155,6 +165,33 @@ async def test_a_refused_connection_is_closed_before_its_event_loop(postgres_url
 
     gc.collect()  # what is open still warns now
     assert await shop.say(ADA, 1) == said(ADA, 2)
+    await shop.engine.dispose()
+
+
+async def test_an_event_loop_connects_while_another_ends(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has opened a connection in the place of one that is just being closed, and keeps it."""
+    shop = Shop(postgres_url)
+    await shop.open()
+    opened: list[Any] = []
+    event.listen(shop.engine.sync_engine, "connect", lambda *_: opened.append(1))
+    loop, ended = asyncio.get_running_loop(), []
+    terminate = shop.engine.dialect.do_terminate
+
+    def say_and_close(connection: Any) -> None:
+        ended.append(1)
+        asyncio.run_coroutine_threadsafe(shop.say(ADA, 0), loop).result()
+        terminate(connection)
+
+    monkeypatch.setattr(shop.engine.dialect, "do_terminate", say_and_close)
+    await asyncio.to_thread(lambda: asyncio.run(shop.say(BOB, 0)))
+    monkeypatch.undo()
+
+    gc.collect()  # what is open still warns now
+    assert len(ended) == 1
+    assert await shop.say(ADA, 1) == said(ADA, 2)
+    assert len(opened) == 2
     await shop.engine.dispose()
 
 

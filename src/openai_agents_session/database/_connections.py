@@ -39,12 +39,13 @@ _inherited: list[Any] = []
 """Connections of the parent process, kept from being collected: the driver would close them, and
 take their sockets from what the parent's event loop watches."""
 
-_records: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[Any]] = WeakKeyDictionary()
+_records: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakKeyDictionary[Any, Dialect]]
+_records = WeakKeyDictionary()
 """The pools' records of the connections that were opened in each event loop."""
 
 _strays: WeakKeyDictionary[asyncio.AbstractEventLoop, set[tuple[Dialect, Any]]]
 _strays = WeakKeyDictionary()
-"""Connections that another event loop has refused, to be closed in the one that opened them."""
+"""Connections that are in no pool any more, to be closed in the event loop that opened them."""
 
 _closing: set[asyncio.Task[None]] = set()
 """The tasks that do so: an event loop has only weak references to them."""
@@ -55,9 +56,18 @@ _set_up: WeakSet[Dialect] = WeakSet()
 _connecting: WeakKeyDictionary[Dialect, list[int]] = WeakKeyDictionary()
 """For each other dialect, the threads that want to connect, one entry for each attempt."""
 
+_lock = threading.Lock()
+"""Held to take a connection from its record: another event loop may put its own there at once."""
+
+
+def _forget_threads() -> None:
+    global _lock  # noqa: PLW0603 - another thread may have held it when the process was forked
+    _lock = threading.Lock()
+    _connecting.clear()
+
+
 if hasattr(os, "register_at_fork"):  # Windows has no fork
-    # The other threads are not in the child.
-    os.register_at_fork(after_in_child=_connecting.clear)
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 class _Origin(NamedTuple):
@@ -101,7 +111,8 @@ class _CheckOut:
         origin: _Origin = record.info.setdefault(_KEY, _here())
         if _is_usable(origin, self.dialect):
             if origin.loop and self.dialect.name != "sqlite":
-                _records.setdefault(asyncio.get_running_loop(), WeakSet()).add(record)
+                here = asyncio.get_running_loop()
+                _records.setdefault(here, WeakKeyDictionary())[record] = self.dialect
                 at_end_of_loop(_close_all)
             return
         loop = None if origin.loop is None else origin.loop()
@@ -111,7 +122,8 @@ class _CheckOut:
             _strays.setdefault(loop, set()).add((self.dialect, connection))
             with suppress(RuntimeError):  # it was closed just now
                 loop.call_soon_threadsafe(_close_soon, loop)
-        record.dbapi_connection = proxy.dbapi_connection = None
+        with _lock:
+            record.dbapi_connection = proxy.dbapi_connection = None
         raise DisconnectionError("it was opened in another event loop or process")
 
 
@@ -126,15 +138,22 @@ async def _close_strays(loop: asyncio.AbstractEventLoop) -> None:
     while strays:
         dialect, connection = strays.pop()
         with suppress(Exception):  # a broken one is as good as closed
-            await greenlet_spawn(dialect.do_close, connection)
+            await greenlet_spawn(dialect.do_terminate, connection)
 
 
 async def _close_all(loop: asyncio.AbstractEventLoop) -> None:
-    """Close the connections of an event loop that ends, also those that have just been refused."""
-    for record in _records.pop(loop, ()):
-        if record.dbapi_connection is not None and record.info.get(_KEY) == _here():
-            with suppress(Exception):  # a broken one is as good as closed
-                await greenlet_spawn(record.invalidate)
+    """Close the connections of an event loop that ends, also those that have just been refused.
+
+    Each is taken from its record before it is closed. Meanwhile, another event loop may get the
+    record from the pool, and opens a connection of its own.
+    """
+    for record, dialect in list(_records.pop(loop, {}).items()):
+        with _lock:
+            connection = record.dbapi_connection
+            if connection is None or record.info.get(_KEY) != _here():
+                continue
+            record.dbapi_connection = None
+        _strays.setdefault(loop, set()).add((dialect, connection))
     await _close_strays(loop)
     tasks = [task for task in _closing if task.get_loop() is loop]
     await asyncio.gather(*tasks, return_exceptions=True)
