@@ -45,7 +45,7 @@ _records = WeakKeyDictionary()
 
 _strays: WeakKeyDictionary[asyncio.AbstractEventLoop, set[tuple[Dialect, Any]]]
 _strays = WeakKeyDictionary()
-"""Connections that are in no pool any more, to be closed in the event loop that opened them."""
+"""Connections that no pool hands out any more, to be closed in the event loop that opened them."""
 
 _closing: set[asyncio.Task[None]] = set()
 """The tasks that do so: an event loop has only weak references to them."""
@@ -57,7 +57,7 @@ _connecting: WeakKeyDictionary[Dialect, list[int]] = WeakKeyDictionary()
 """For each other dialect, the threads that want to connect, one entry for each attempt."""
 
 _lock = threading.Lock()
-"""Held to take a connection from its record: another event loop may put its own there at once."""
+"""Held to write whose a record's connection is: two event loops may do so at once."""
 
 
 def _forget_threads() -> None:
@@ -87,7 +87,8 @@ def _here() -> _Origin:
 @event.listens_for(Pool, "connect")
 def _note_origin(_: Any, record: Any) -> None:
     """Note it for every pool: an application's engine is often older than its first session."""
-    record.info[_KEY] = _here()
+    with _lock:
+        record.info[_KEY] = _here()
 
 
 def _is_usable(origin: _Origin, dialect: Dialect) -> bool:
@@ -122,8 +123,7 @@ class _CheckOut:
             _strays.setdefault(loop, set()).add((self.dialect, connection))
             with suppress(RuntimeError):  # it was closed just now
                 loop.call_soon_threadsafe(_close_soon, loop)
-        with _lock:
-            record.dbapi_connection = proxy.dbapi_connection = None
+        record.dbapi_connection = proxy.dbapi_connection = None
         raise DisconnectionError("it was opened in another event loop or process")
 
 
@@ -144,15 +144,15 @@ async def _close_strays(loop: asyncio.AbstractEventLoop) -> None:
 async def _close_all(loop: asyncio.AbstractEventLoop) -> None:
     """Close the connections of an event loop that ends, also those that have just been refused.
 
-    Each is taken from its record before it is closed. Meanwhile, another event loop may get the
-    record from the pool, and opens a connection of its own.
+    The records stay as they are, since another event loop may be getting one from the pool. It
+    finds a connection that belongs to no event loop, and opens another.
     """
     for record, dialect in list(_records.pop(loop, {}).items()):
         with _lock:
             connection = record.dbapi_connection
             if connection is None or record.info.get(_KEY) != _here():
                 continue
-            record.dbapi_connection = None
+            record.info[_KEY] = _Origin(os.getpid(), None)
         _strays.setdefault(loop, set()).add((dialect, connection))
     await _close_strays(loop)
     tasks = [task for task in _closing if task.get_loop() is loop]
