@@ -73,6 +73,9 @@ def psycopg_url(postgres_url: str) -> str:
 each_driver = pytest.mark.parametrize("url", ["sqlite", "postgres", "psycopg"], indirect=True)
 """For tests of what drivers do in ways of their own."""
 
+on_postgres = pytest.mark.parametrize("url", ["postgres", "psycopg"], indirect=True)
+"""The same, where SQLite has no such thing."""
+
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from openai_agents_session import DatabaseSession, SessionBusyError
 from openai_agents_session.database import Base, _connections
 from tests.contract import numbered, user
-from tests.database.conftest import each_driver, new_user
+from tests.database.conftest import each_driver, new_user, on_postgres
 from tests.processes import ended_well, forked, in_child
 
 if TYPE_CHECKING:
@@ -102,9 +102,10 @@ def test_a_lease_goes_from_one_event_loop_to_the_next(shop: Shop) -> None:
     assert asyncio.run(session.get_items()) == [user("Hi")]
 
 
-async def test_connections_are_closed_before_their_event_loop(postgres_url: str) -> None:
+@on_postgres
+async def test_connections_are_closed_before_their_event_loop(url: str) -> None:
     """What is idle in the pool goes with it, and the server has no connection too many."""
-    shop = Shop(postgres_url)
+    shop = Shop(url)
     await shop.open()
     idle = text(
         "SELECT count(*) FROM pg_stat_activity"
@@ -168,11 +169,12 @@ async def test_a_refused_connection_is_closed_before_its_event_loop(postgres_url
     await shop.engine.dispose()
 
 
+@on_postgres
 async def test_an_event_loop_connects_while_another_ends(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has opened a connection in the place of one that is just being closed, and keeps it."""
-    shop = Shop(postgres_url)
+    shop = Shop(url)
     await shop.open()
     opened: list[Any] = []
     event.listen(shop.engine.sync_engine, "connect", lambda *_: opened.append(1))

@@ -17,7 +17,7 @@ from tests.database.test_models import EXTENDED
 
 @pytest.mark.parametrize("users", ["first", "last"])
 @pytest.mark.parametrize("base", ["DeclarativeBase", "declarative_base", "registry"])
-@pytest.mark.filterwarnings("ignore:.*declarative_base:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*declarative_base:DeprecationWarning")  # many use it still
 def test_the_table_of_leases_comes_with_the_models(users: str, base: str) -> None:
     """However they are mapped, and whether the users' table is there by then or not."""
     registry = orm.registry()

@@ -21,7 +21,7 @@ from openai_agents_session.database import AgentSession, Base
 from openai_agents_session.database._statements import statements_of
 from tests.contract import numbered
 from tests.contract.leasing import LIFE, WRITES, write
-from tests.database.conftest import each_driver, new_user
+from tests.database.conftest import each_driver, new_user, on_postgres
 from tests.database.test_engines import use_both
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 LEASES = Base.metadata.tables["agent_session_lease"]
 NEW = [b'{"role":"user","content":"new"}']
-
-on_postgres = pytest.mark.parametrize("url", ["postgres", "psycopg"], indirect=True)
 
 
 def claim_of(session: Any, holder: str, *, lives: int = 1000 * LIFE) -> Claim:

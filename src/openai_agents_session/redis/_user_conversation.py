@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from openai_agents_session.redis._keys import LeaseKeys, UserKeys
 
 NEEDS = "A user's conversations need"
+"""How the note begins that a server without scripts gets: see ``Script.run``."""
 
 _GONE = -1
 
